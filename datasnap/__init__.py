@@ -1,0 +1,59 @@
+"""datasnap: a data versioning layer for machine learning.
+
+    import datasnap
+
+    repo = datasnap.init("rides")
+    with repo.transaction("main", message="rides of January") as tx:
+        tx.write("rides", "rides-2026-01.parquet", key="ride_id")
+    repo.snapshot("main").sql("SELECT count(*) FROM rides")
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasnap.errors import DatasnapError
+    from datasnap.repository import Repository, Snapshot, TableVersion
+    from datasnap.repository import init_repository as init
+    from datasnap.repository import open_repository as open  # noqa: A004
+    from datasnap.transaction import TableChange, Transaction
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DatasnapError": ("datasnap.errors", "DatasnapError"),
+    "Repository": ("datasnap.repository", "Repository"),
+    "Snapshot": ("datasnap.repository", "Snapshot"),
+    "TableChange": ("datasnap.transaction", "TableChange"),
+    "TableVersion": ("datasnap.repository", "TableVersion"),
+    "Transaction": ("datasnap.transaction", "Transaction"),
+    "init": ("datasnap.repository", "init_repository"),
+    "open": ("datasnap.repository", "open_repository"),
+}
+
+__all__ = [
+    "DatasnapError",
+    "Repository",
+    "Snapshot",
+    "TableChange",
+    "TableVersion",
+    "Transaction",
+    "init",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names, imported when they are first asked for (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'datasnap' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,104 @@
+"""Everything that can go wrong, as one small tree.
+
+Each error carries what is needed to print one helpful line: the message says what
+is wrong, `hint` (where there is one) says what to do next. The command line prints
+both and exits with 1; nothing below it prints or exits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DatasnapError(Exception):
+    """Base of every error that datasnap raises on purpose.
+
+    Args:
+        message: what is wrong, in one line.
+        hint: what the user can do about it, in one line; empty when there is nothing to add.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DatasnapError):
+    """A call that cannot mean anything: options that exclude each other, a bad name."""
+
+
+class RepositoryNotFound(DatasnapError):
+    """There is no repository at the place named, nor (for the CLI) above it."""
+
+
+class RepositoryExists(DatasnapError):
+    """`init` was asked for a place that already holds a repository."""
+
+
+class UnsupportedFormat(DatasnapError):
+    """The repository or object was written by a newer datasnap."""
+
+
+class UnknownName(DatasnapError):
+    """A ref, table or column that does not exist; suggests the nearest that do.
+
+    Args:
+        kind: what was looked for ("ref", "table", "column").
+        name: what was given.
+        known: the names that exist, to suggest from.
+        where: where it was looked for, as in "at main"; empty when obvious.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, where: str = "") -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        if near:
+            hint = f"Did you mean {' or '.join(near)}?"
+        elif 0 < len(known) <= 8:
+            hint = f"There is: {', '.join(known)}"
+        else:
+            hint = ""
+        super().__init__(f"unknown {kind} '{name}'{' ' + where if where else ''}", hint=hint)
+        self.kind, self.name, self.near = kind, name, near
+
+
+class AmbiguousId(DatasnapError):
+    """A snapshot ID prefix that several snapshots share."""
+
+
+class InvalidName(UsageError):
+    """A branch, tag or table name that the format does not allow."""
+
+
+class RefExists(DatasnapError):
+    """A branch or tag of that name exists already."""
+
+
+class Conflict(DatasnapError):
+    """Another writer changed what this one was about to change; nothing was committed."""
+
+
+class BadInput(DatasnapError):
+    """Data that cannot be imported: unreadable, of an unknown format, or not what was promised."""
+
+
+class BadKey(BadInput):
+    """A key that is missing, null, repeated, or of a type that has no order."""
+
+
+class BadQuery(DatasnapError):
+    """A SQL statement that DuckDB refuses; carries DuckDB's own words."""
+
+
+class UnsupportedType(BadInput):
+    """An Arrow type that Parquet cannot hold and give back equal."""
+
+
+class CorruptData(DatasnapError):
+    """Stored bytes that are not what was written: truncated, flipped, missing or hostile."""
+
+
+class StorageError(DatasnapError):
+    """The store below could not do what was asked: disk full, no permission, network down."""

@@ -1,0 +1,43 @@
+"""The only place that knows Parquet's bytes: column chunks in, virtual files out."""
+
+from datasnap.parquet.columns import (
+    EncodedColumn,
+    Encoding,
+    Leaf,
+    PageLayout,
+    encode_columns,
+    header_size,
+    leaf_types,
+    parse_record,
+)
+from datasnap.parquet.stored import restore, stored_type, to_stored
+from datasnap.parquet.virtual import (
+    Fetch,
+    Placed,
+    RowGroup,
+    Span,
+    VirtualFile,
+    VirtualReader,
+    check_schema,
+)
+
+__all__ = [
+    "EncodedColumn",
+    "Encoding",
+    "Fetch",
+    "Leaf",
+    "PageLayout",
+    "Placed",
+    "RowGroup",
+    "Span",
+    "VirtualFile",
+    "VirtualReader",
+    "check_schema",
+    "encode_columns",
+    "header_size",
+    "leaf_types",
+    "parse_record",
+    "restore",
+    "stored_type",
+    "to_stored",
+]

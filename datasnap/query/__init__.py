@@ -1,0 +1,1 @@
+"""SQL and paths over snapshots: the fsspec file system, and DuckDB connections."""

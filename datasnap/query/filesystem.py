@@ -1,0 +1,248 @@
+"""`datasnap://` for everyone who speaks fsspec: refs are folders, tables are Parquet files.
+
+    datasnap://main/rides.parquet                       in the repository found from here upward
+    datasnap://v1.0/raw/rides.parquet::file:///data/repo          in a repository named by chaining
+    datasnap://main~2/rides.parquet::s3://bucket/repo
+
+Reading is all there is: data come in by transactions. A name is resolved when it is opened, to
+files named by content (`.table/<table ID>/<part>.parquet`), which never change; so no cache, of
+DuckDB's or anyone's, can serve a stale version. Source of the interface:
+https://filesystem-spec.readthedocs.io/en/latest/developer.html
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fsspec import AbstractFileSystem
+
+from datasnap.errors import DatasnapError, UnknownName
+from datasnap.parquet import VirtualFile, VirtualReader
+from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
+from datasnap.tables.manifest import read_parts, virtual_file
+from datasnap.tables.scan import fetcher
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from datasnap.repository import Repository
+
+PROTOCOL = "datasnap"
+_ENDING = ".parquet"
+_CONTENT = ".table"
+_LOG = ".log"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MAX_FILES = 256
+
+
+class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
+    """A read-only file system over one repository.
+
+    Args:
+        fo: where the repository is, without protocol, as fsspec's URL chaining passes it; None:
+            the one found from the working directory upward, or $DATASNAP_REPO.
+        target_protocol: the protocol of `fo`.
+        repository: an open repository, instead of `fo`.
+        resolve: how refs become snapshots; None: as they are when a file is opened. A DuckDB
+            connection passes a frozen view here.
+    """
+
+    protocol = PROTOCOL
+    async_impl = False
+
+    def __init__(
+        self,
+        fo: str | None = None,
+        target_protocol: str | None = None,
+        target_options: dict[str, Any] | None = None,
+        repository: Repository | None = None,
+        resolve: Callable[[str], SnapshotId] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if repository is None:
+            from datasnap.repository import open_repository
+
+            repository = open_repository(_location(fo, target_protocol))
+        self._repository = repository
+        self._resolve = resolve or repository.resolve
+        self._files: dict[str, tuple[VirtualFile, str]] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str | list[str]) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(p) for p in path]
+        return str(path).removeprefix(f"{PROTOCOL}://").strip("/")
+
+    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> list[str]:
+        """The files that a path stands for; the path of a table becomes those of its parts.
+
+        DuckDB asks this of every path, patterned or not, before it opens anything.
+        """
+        path = self._strip_protocol(path)
+        if path.startswith((_CONTENT, _LOG)):
+            return [path]
+        try:
+            name, entry = self._find(path)
+        except FileNotFoundError:
+            if "*" not in path:
+                raise
+            return list(super().glob(path, maxdepth=maxdepth, **options))
+        count = len(self._repository.objects.get(entry, Table).parts)
+        return [_content_path(entry, name, i) for i in range(count)] or [
+            _content_path(entry, name, None)
+        ]
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        """Size and type of a file or folder."""
+        path = self._strip_protocol(path)
+        if self._is_folder(path):
+            return {"name": path, "size": 0, "type": "directory"}
+        size = len(self._log_file(path)) if path.startswith(_LOG) else self._file(path)[0].size
+        return {"name": path, "size": size, "type": "file", "mtime": 0, "created": 0}
+
+    def modified(self, path: str) -> datetime:
+        """Always the same: what a path resolves to never changes."""
+        return _EPOCH
+
+    def exists(self, path: str, **options: Any) -> bool:
+        """Whether there is a file or folder of that name."""
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        """What is in a folder: the refs at the top, tables (and folders of them) below."""
+        path = self._strip_protocol(path)
+        names = self._children(path)
+        if names is None:
+            names = [path] if self.exists(path) else []
+            if not names:
+                raise FileNotFoundError(path)
+        return [self.info(name) for name in names] if detail else names
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> io.RawIOBase | io.BytesIO:
+        if mode != "rb":
+            raise PermissionError("datasnap:// is read only; write with a transaction")
+        path = self._strip_protocol(path)
+        if path.startswith(_LOG):
+            return io.BytesIO(self._log_file(path))
+        file, name = self._file(path)
+        return VirtualReader(file, fetcher(self._repository.store, name))
+
+    def _file(self, path: str) -> tuple[VirtualFile, str]:
+        """The layout of the file at a path, and the table's name for messages."""
+        if not path.startswith(_CONTENT):
+            name, id = self._find(path)
+            path = _content_path(id, name, None)
+        if path not in self._files:
+            while len(self._files) >= _MAX_FILES:
+                self._files.pop(next(iter(self._files)), None)
+            self._files[path] = self._build(path)
+        return self._files[path]
+
+    def _build(self, path: str) -> tuple[VirtualFile, str]:
+        try:
+            _, digest, *names, which = path.split("/")
+            id = TableId(ObjectId(bytes.fromhex(digest)))
+            number = which.removesuffix(_ENDING)
+            index = None if number == "all" else int(number)
+        except ValueError as error:
+            raise FileNotFoundError(path) from error
+        objects = self._repository.objects
+        table = objects.get(id, Table)
+        if index is None:
+            parts = read_parts(objects, table)
+        elif index < len(table.parts):
+            parts = [read_parts(objects, table)[index]]
+        else:
+            raise FileNotFoundError(path)
+        return virtual_file(objects, table, parts), "/".join(names)
+
+    def _find(self, path: str) -> tuple[str, TableId]:
+        """The table that `<ref>/<table>.parquet` names. Both may hold slashes."""
+        pieces = path.removesuffix(_ENDING).split("/")
+        for cut in range(1, len(pieces)):
+            ref, name = "/".join(pieces[:cut]), "/".join(pieces[cut:])
+            try:
+                entries = self._repository.tree(self._resolve(ref)).entries
+            except UnknownName:
+                continue
+            if name in entries:
+                return name, entries[name].id
+        raise FileNotFoundError(self._explain(path))
+
+    def _explain(self, path: str) -> str:
+        """What is wrong with a path that names no table."""
+        ref, _, name = path.removesuffix(_ENDING).partition("/")
+        try:
+            entries = self._repository.tree(self._resolve(ref)).entries
+            error: DatasnapError = UnknownName("table", name, entries, where=f"at {ref}")
+        except UnknownName as unknown:
+            error = unknown
+        return f"{error.message}. {error.hint}".strip()
+
+    def _is_folder(self, path: str) -> bool:
+        return not path.endswith(_ENDING) and self._children(path) is not None
+
+    def _children(self, path: str) -> list[str] | None:
+        """What stands directly below a folder; None when the path is no folder."""
+        if not path:
+            refs = self._repository.refs
+            return sorted({*refs.branches(), *refs.tags()})
+        pieces = path.split("/")
+        for cut in range(1, len(pieces) + 1):
+            ref, prefix = "/".join(pieces[:cut]), "/".join(pieces[cut:])
+            try:
+                names = self._repository.tree(self._resolve(ref)).entries
+            except UnknownName:
+                continue
+            below = [name for name in names if not prefix or name.startswith(prefix + "/")]
+            if below or not prefix:
+                rest = (name[len(prefix) + 1 if prefix else 0 :] for name in below)
+                return sorted({f"{path}/{_first(name)}" for name in rest})
+        return None
+
+    def _log_file(self, path: str) -> bytes:
+        ref = path.removeprefix(_LOG + "/").removesuffix(_ENDING)
+        return _parquet_bytes(self._repository.log_table(self._resolve(ref)))
+
+
+def _first(name: str) -> str:
+    head, slash, _ = name.partition("/")
+    return head if slash else head + _ENDING
+
+
+def _content_path(id: TableId, name: str, part: int | None) -> str:
+    return f"{_CONTENT}/{id.hex()}/{name}/{'all' if part is None else f'{part:05d}'}{_ENDING}"
+
+
+def _location(fo: str | None, target_protocol: str | None) -> str | None:
+    if fo is None:
+        return os.environ.get("DATASNAP_REPO")
+    if target_protocol in (None, "file", "local") or "://" in fo:
+        return fo
+    return f"{target_protocol}://{fo}"
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())

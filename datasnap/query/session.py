@@ -1,0 +1,154 @@
+"""DuckDB over snapshots: ordinary connections with the tables in them.
+
+On every connection:
+
+    rides                                   the tables of the snapshot it was made at, as views
+    "main".rides, "exp/fare".rides          the tables at any branch or tag, a schema each
+    snapshot('rides', 'main~2')             a table at any revision
+    log(), log('exp')                       the history that leads to a revision, newest first
+
+A connection sees the refs as they were when it was made, however long it lives. (Schemas are made
+for as many refs as the setting `sql.ref_schemas` says; `snapshot()` takes them all.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from datasnap.errors import BadQuery, UnknownName
+from datasnap.query.filesystem import DatasnapFileSystem
+from datasnap.snapshots.objects import SnapshotId
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+#: The schema that holds the views of the connection's own snapshot. It is no possible ref name.
+_OWN = "(snapshot)"
+
+
+def connect(
+    repository: Repository, at: SnapshotId | None, *, query: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection over a repository.
+
+    Args:
+        at: the snapshot whose tables are views by their bare names; None: there is none yet.
+        query: when given, only views whose names occur in this SQL text are made: making one
+            costs about a millisecond.
+    """
+    frozen = _FrozenRefs(repository, at)
+    connection = duckdb.connect()
+    filesystem = DatasnapFileSystem(
+        repository=repository, resolve=frozen.resolve, skip_instance_cache=True
+    )
+    connection.register_filesystem(filesystem)
+    connection.execute("SET parquet_metadata_cache = true")
+    for statement in _macros(at):
+        connection.execute(statement)
+    for ref, id in _wanted(frozen.refs, query, repository.settings.sql.ref_schemas):
+        _make_views(connection, repository, ref, id, query)
+    connection.execute(f"CREATE SCHEMA {quote(_OWN)}")
+    if at is not None:
+        _make_views(connection, repository, _OWN, at, query)
+    connection.execute(f"SET search_path = '{_OWN},main'")
+    return connection
+
+
+def run_sql(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    """The result of a query, not yet computed.
+
+    Raises:
+        BadQuery: DuckDB refuses it; the message is DuckDB's.
+    """
+    try:
+        relation = connection.sql(query)
+    except duckdb.Error as error:
+        raise query_error(error) from error
+    if relation is None:
+        raise BadQuery("the statement returns no rows", hint="Snapshots are read with SELECT.")
+    return relation
+
+
+def query_error(error: duckdb.Error) -> BadQuery:
+    """DuckDB's words, in one line and a hint."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else "the query failed"
+    hint = next((line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))), "")
+    return BadQuery(first, hint=hint)
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _FrozenRefs:
+    """Refs as they stood when the connection was made."""
+
+    def __init__(self, repository: Repository, at: SnapshotId | None) -> None:
+        self._repository = repository
+        self.refs = {**repository.refs.tags(), **repository.refs.branches()}
+        self._fixed = {_OWN: at} if at is not None else {}
+
+    def resolve(self, revision: str) -> SnapshotId:
+        if revision in self._fixed:
+            return self._fixed[revision]
+        match = re.match(r"[^~^]*?(?=[~^]|@\{|$)", revision)
+        base = match.group() if match else revision
+        head = self._repository.refs.head() if base in ("", "HEAD", "@") else base
+        if head in self.refs:
+            base_id = self.refs[head].hex()
+            return self._repository.resolve(base_id + revision[len(base) :])
+        if re.fullmatch(r"[0-9a-f]{8,64}", base):
+            return self._repository.resolve(revision)
+        raise UnknownName("ref", revision, self.refs)
+
+
+def _macros(at: SnapshotId | None) -> Iterable[str]:
+    yield (
+        "CREATE MACRO main.snapshot(table_name, ref) AS TABLE SELECT * FROM "
+        "read_parquet('datasnap://' || ref || '/' || table_name || '.parquet')"
+    )
+    own = literal(at.hex() if at else "HEAD")
+    yield (
+        "CREATE MACRO main.log() AS TABLE SELECT * FROM "
+        f"read_parquet('datasnap://.log/' || {own} || '.parquet'), "
+        "(ref) AS TABLE SELECT * FROM read_parquet('datasnap://.log/' || ref || '.parquet')"
+    )
+
+
+def _wanted(
+    refs: dict[str, SnapshotId], query: str | None, limit: int
+) -> list[tuple[str, SnapshotId]]:
+    if query is not None:
+        return [(name, id) for name, id in refs.items() if name.lower() in query.lower()]
+    return list(refs.items())[-limit:]
+
+
+def _make_views(
+    connection: duckdb.DuckDBPyConnection,
+    repository: Repository,
+    ref: str,
+    id: SnapshotId,
+    query: str | None,
+) -> None:
+    schema = quote(ref)
+    if ref != _OWN:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    for name in repository.tree(id).entries:
+        if query is not None and name.lower() not in query.lower():
+            continue
+        # By content, not by ref: the view must mean the same however it is reached.
+        path = literal(f"datasnap://{id.hex()}/{name}.parquet")
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {schema}.{quote(name)} AS SELECT * FROM read_parquet({path})"
+        )

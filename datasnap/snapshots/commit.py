@@ -1,0 +1,136 @@
+"""Committing: changes of tables become one snapshot on a branch, or nothing does.
+
+The order in which things become durable is what keeps data safe: chunks, then manifests, then
+the branch (all by `Session.commit` and `Refs.move_branch`). A crash between any two leaves the
+branch as it was, and some garbage.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+
+from datasnap.errors import Conflict
+from datasnap.snapshots.objects import (
+    Entry,
+    Object,
+    ObjectId,
+    Snapshot,
+    SnapshotId,
+    TableId,
+    Tree,
+    TreeId,
+    encode_object,
+)
+from datasnap.snapshots.reader import ObjectReader
+from datasnap.snapshots.refs import Refs
+from datasnap.storage import OBJECT, Session
+
+#: How often a commit is tried again when others keep moving the branch.
+MAX_TRIES = 50
+
+#: Names to what they become; None: the name is removed.
+Changes = Mapping[str, Entry | None]
+
+
+def put(session: Session, object: Object) -> ObjectId:
+    """Store an object with the session's next commit."""
+    id, record = encode_object(object)
+    session.add(id, OBJECT, [record])
+    return id
+
+
+def commit(
+    session: Session,
+    objects: ObjectReader,
+    refs: Refs,
+    branch: str,
+    base: SnapshotId | None,
+    changes: Changes,
+    *,
+    author: str,
+    message: str,
+    metadata: Mapping[str, str],
+    allow_empty: bool = False,
+) -> SnapshotId | None:
+    """Commit changes that were made against `base` to `branch`.
+
+    When the branch has moved since, the changes are carried over to its new head, provided that
+    nobody touched the same names; an equal change on both sides is no conflict.
+
+    Args:
+        base: the head that the changes were made against; None when the branch did not exist.
+
+    Returns:
+        The new snapshot, or `base` when nothing would change (unless `allow_empty`).
+
+    Raises:
+        Conflict: another writer changed one of the same names. Nothing is committed.
+    """
+    base_tree = _tree(objects, base)
+    for _ in range(MAX_TRIES):
+        ref = refs.branch(branch)
+        head = ref.snapshot if ref else None
+        tree = _tree(objects, head)
+        if head != base:
+            _check_untouched(base_tree, tree, changes, branch)
+        merged = _apply(tree, changes)
+        if merged == tree and not allow_empty:
+            return head
+        snapshot = Snapshot(
+            parents=(head,) if head else (),
+            tree=TreeId(put(session, merged)),
+            author=author,
+            time=_next_time(objects, head),
+            message=message,
+            metadata=dict(metadata),
+            nonce=secrets.token_bytes(8),
+        )
+        id = SnapshotId(put(session, snapshot))
+        session.commit()
+        try:
+            refs.move_branch(branch, id, expected=ref)
+        except Conflict:
+            time.sleep(secrets.randbelow(20) / 1000)
+            continue
+        return id
+    raise Conflict(
+        f"gave up on '{branch}': other writers moved it {MAX_TRIES} times",
+        hint="Nothing was committed. Try again when the branch is quieter.",
+    )
+
+
+def _tree(objects: ObjectReader, snapshot: SnapshotId | None) -> Tree:
+    if snapshot is None:
+        return Tree({})
+    return objects.get(objects.get(snapshot, Snapshot).tree, Tree)
+
+
+def _check_untouched(base: Tree, head: Tree, changes: Changes, branch: str) -> None:
+    touched = [
+        name
+        for name, entry in changes.items()
+        if head.entries.get(name) not in (base.entries.get(name), entry)
+    ]
+    if touched:
+        names = ", ".join(f"'{name}'" for name in sorted(touched))
+        raise Conflict(
+            f"another writer changed {names} on '{branch}' since this one began",
+            hint="Nothing was committed. Read the branch again and redo the change.",
+        )
+
+
+def _apply(tree: Tree, changes: Changes) -> Tree:
+    entries: dict[str, Entry | None] = {**tree.entries, **changes}
+    return Tree({name: entry for name, entry in sorted(entries.items()) if entry is not None})
+
+
+def _next_time(objects: ObjectReader, head: SnapshotId | None) -> int:
+    now = time.time_ns() // 1000
+    return max(now, objects.get(head, Snapshot).time + 1) if head else now
+
+
+def table_entry(id: TableId) -> Entry:
+    """A tree's entry for a table."""
+    return Entry("table", id)

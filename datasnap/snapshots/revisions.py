@@ -1,0 +1,139 @@
+"""Revisions: the ways to name a snapshot, after gitrevisions(7).
+
+    main, exp/fare, v1.0      a branch or a tag (a branch wins)
+    HEAD, @                   the current branch
+    3f0a9c12                  an ID, or a prefix of 8 or more digits that only one snapshot has
+    REV~N, REV~               the Nth first parent (1 when left out)
+    REV^N, REV^               the Nth parent
+    REV@{2026-01-31}          the newest snapshot on REV's line of first parents that was
+                              committed at or before that time (local time unless it has a zone;
+                              a date alone means the end of that day)
+
+The last differs from git's on purpose: it asks the history, which is shared, and not a log of
+where this copy's refs have been.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, time, timedelta
+
+from datasnap.errors import AmbiguousId, UnknownName, UsageError
+from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
+from datasnap.snapshots.reader import ObjectReader
+from datasnap.snapshots.refs import HEAD, Refs
+
+_STEP = re.compile(r"~(\d*)|\^(\d*)|@\{([^{}]*)\}")
+_SPLIT = re.compile(r"^(.*?)((?:~\d*|\^\d*|@\{[^{}]*\})*)$", re.DOTALL)
+_PREFIX = re.compile(r"[0-9a-f]{8,64}")
+
+
+class Revisions:
+    """Resolves revisions against a repository's refs and snapshots.
+
+    Args:
+        snapshot_ids: all snapshots in the repository, reachable or not; asked for only when a
+            prefix of an ID has to be completed.
+    """
+
+    def __init__(
+        self,
+        refs: Refs,
+        objects: ObjectReader,
+        snapshot_ids: Callable[[], Iterable[SnapshotId]],
+    ) -> None:
+        self._refs, self._objects, self._snapshot_ids = refs, objects, snapshot_ids
+
+    def resolve(self, revision: str) -> SnapshotId:
+        """The snapshot that a revision names.
+
+        Raises:
+            UnknownName: no such ref, ID, parent or time; near names are suggested.
+            AmbiguousId: the prefix fits several snapshots.
+        """
+        match = _SPLIT.match(revision)
+        base, steps = match.groups() if match else (revision, "")
+        id = self._base(base or HEAD, revision)
+        for step in _STEP.finditer(steps):
+            tilde, caret, when = step.groups()
+            if tilde is not None:
+                id = self._ancestor(id, int(tilde or 1), revision)
+            elif caret is not None:
+                id = self._parent(id, int(caret or 1), revision)
+            else:
+                id = self._at(id, when, revision)
+        return id
+
+    def first_parents(self, id: SnapshotId) -> Iterator[tuple[SnapshotId, Snapshot]]:
+        """A snapshot, its first parent, and so on to the root."""
+        while True:
+            snapshot = self._objects.get(id, Snapshot)
+            yield id, snapshot
+            if not snapshot.parents:
+                return
+            id = snapshot.parents[0]
+
+    def _base(self, name: str, revision: str) -> SnapshotId:
+        if name in (HEAD, "@"):
+            name = self._refs.head()
+        ref = self._refs.branch(name) or self._refs.tag(name)
+        if ref:
+            return ref.snapshot
+        if _PREFIX.fullmatch(name.lower()):
+            found = self._by_prefix(name.lower())
+            if found:
+                return found
+        known = [*self._refs.branches(), *self._refs.tags()]
+        if not known:
+            raise UnknownName("ref", revision, where="(the repository has no snapshot yet)")
+        raise UnknownName("ref", name, known)
+
+    def _by_prefix(self, prefix: str) -> SnapshotId | None:
+        found = sorted(id for id in self._snapshot_ids() if id.hex().startswith(prefix))
+        if len(found) > 1:
+            names = ", ".join(id.hex()[: len(prefix) + 4] for id in found[:4])
+            raise AmbiguousId(
+                f"the ID prefix {prefix} fits {len(found)} snapshots",
+                hint=f"Give more digits: {names}",
+            )
+        return found[0] if found else None
+
+    def _ancestor(self, id: SnapshotId, steps: int, revision: str) -> SnapshotId:
+        for count, (ancestor, _) in enumerate(self.first_parents(id)):
+            if count == steps:
+                return ancestor
+        raise UnknownName("ref", revision, where=f"(the history is only {count + 1} long)")
+
+    def _parent(self, id: SnapshotId, number: int, revision: str) -> SnapshotId:
+        if number == 0:
+            return id
+        parents = self._objects.get(id, Snapshot).parents
+        if number > len(parents):
+            raise UnknownName("ref", revision, where=f"(it has {len(parents)} parents)")
+        return parents[number - 1]
+
+    def _at(self, id: SnapshotId, when: str, revision: str) -> SnapshotId:
+        limit = _microseconds(when)
+        for ancestor, snapshot in self.first_parents(id):
+            if snapshot.time <= limit:
+                return ancestor
+        raise UnknownName("ref", revision, where="(the history begins later)")
+
+
+def snapshot_id(data: bytes) -> SnapshotId:
+    """Bytes as a snapshot ID."""
+    return SnapshotId(ObjectId(data))
+
+
+def _microseconds(when: str) -> int:
+    """The last microsecond that `when`, a date or a time of ISO 8601, includes."""
+    try:
+        moment = datetime.fromisoformat(when.strip())
+    except ValueError as error:
+        raise UsageError(
+            f"'{when}' is no date or time", hint="Write 2026-01-31 or 2026-01-31T18:00:00+01:00."
+        ) from error
+    if len(when.strip()) <= 10 and moment.time() == time():
+        moment += timedelta(days=1) - timedelta(microseconds=1)
+    return round(moment.timestamp() * 1_000_000)

@@ -1,0 +1,216 @@
+"""A repository on a local disk.
+
+Files are written to `tmp/`, synced, renamed into place, and their folder synced: they are whole
+and durable, or not there (see "All file systems are not created equal", Pillai et al., OSDI 2014).
+Refs change under an exclusive `flock` on the file `lock`, which the kernel drops with its holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import xxhash
+
+from datasnap.errors import Conflict, CorruptData, DatasnapError, StorageError
+from datasnap.storage.backend import Buffer, MissingFile, check_path
+
+_MAX_OPEN = 64
+#: The kernel takes no more buffers in one call (IOV_MAX).
+_MAX_VECTORS = 1024
+
+
+class LocalBackend:
+    """See `Backend`. Keeps some files open, so that a read is one system call."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root).expanduser().absolute()
+        self.url = str(self._root)
+        self._open: OrderedDict[str, _File] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: str) -> bytes:
+        with self._errors(path):
+            return self._path(path).read_bytes()
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        with self._errors(path):
+            file = self._file(path)
+            data = os.pread(file.descriptor, length, start)
+            while len(data) < length:  # a read may be cut short at 2 GiB
+                more = os.pread(file.descriptor, length - len(data), start + len(data))
+                if not more:
+                    raise CorruptData(
+                        f"{path} is truncated: it ends before byte {start + length:,}",
+                        hint="Run `datasnap verify` to see what is lost.",
+                    )
+                data += more
+        return data
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        return [self.read_range(path, start, length) for start, length in ranges]
+
+    def write(self, path: str, buffers: Sequence[Buffer]) -> None:
+        with self._errors(path):
+            self._replace(path, buffers)
+
+    def size(self, path: str) -> int | None:
+        try:
+            return self._path(path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        found = []
+        with self._errors(prefix):
+            try:
+                entries = os.scandir(self._path(prefix))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            with entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        if entry.is_file():
+                            found.append((entry.name, entry.stat().st_size))
+        return sorted(found)
+
+    def delete(self, path: str) -> None:
+        with self._lock:
+            self._open.pop(path, None)
+        with self._errors(path):
+            self._path(path).unlink(missing_ok=True)
+
+    def read_ref(self, path: str) -> tuple[bytes, str] | None:
+        with self._errors(path):
+            try:
+                data = self._path(path).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return data, _version(data)
+
+    def write_ref(self, path: str, data: bytes, expected: str | None) -> str:
+        with self._errors(path), self._exclusive():
+            self._expect(path, expected)
+            self._replace(path, [data])
+        return _version(data)
+
+    def delete_ref(self, path: str, expected: str) -> None:
+        with self._errors(path), self._exclusive():
+            self._expect(path, expected)
+            target = self._path(path)
+            target.unlink()
+            _sync_folder(target.parent)
+
+    def _path(self, path: str) -> Path:
+        return self._root / check_path(path)
+
+    def _file(self, path: str) -> _File:
+        with self._lock:
+            file = self._open.get(path)
+            if file is None:
+                file = self._open[path] = _File(self._path(path))
+                if len(self._open) > _MAX_OPEN:
+                    self._open.popitem(last=False)
+            else:
+                self._open.move_to_end(path)
+            return file
+
+    def _expect(self, path: str, expected: str | None) -> None:
+        found = self.read_ref(path)
+        if (found[1] if found else None) != expected:
+            raise Conflict(f"{path} was changed by another writer")
+
+    def _replace(self, path: str, buffers: Sequence[Buffer]) -> None:
+        target = self._path(path)
+        temporary = self._root / "tmp" / f"{target.name[:40]}.{secrets.token_hex(6)}"
+        for folder in (temporary.parent, target.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                _write_all(descriptor, buffers)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.rename(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except DatasnapError:
+            raise
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise MissingFile(path) from error
+        except OSError as error:
+            raise _explain(error, self._root) from error
+
+
+class _File:
+    """An open file, closed when the last reader lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _version(data: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def _write_all(descriptor: int, buffers: Sequence[Buffer]) -> None:
+    waiting = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+    waiting.reverse()
+    while waiting:
+        batch = waiting[: -_MAX_VECTORS - 1 : -1]
+        written = os.writev(descriptor, batch)
+        while written:
+            head = waiting.pop()
+            if written < len(head):
+                waiting.append(head[written:])
+                break
+            written -= len(head)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(error: OSError, root: Path) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"the disk is full at {root}",
+            hint="Nothing was changed. Free some space and try again.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(f"no permission to write at {root}: {error.strerror}")
+    return StorageError(f"the disk failed at {root}: {error.strerror or error}")

@@ -1,0 +1,336 @@
+"""The store: records by ID, over packs and their index."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from datasnap.errors import CorruptData
+from datasnap.storage.backend import Backend, Buffer
+from datasnap.storage.index import Index, Location
+from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, checksum
+
+#: Records closer than this are read together, with what lies between.
+_GAP = 64 << 10
+_MAX_READ = 16 << 20
+#: Sealed packs that wait to be written.
+_IN_FLIGHT = 2
+
+
+class MissingRecord(CorruptData):
+    """A record that a manifest names is in no pack."""
+
+    def __init__(self, id: bytes) -> None:
+        super().__init__(
+            f"chunk or object {id.hex()[:16]} is in no pack of the store",
+            hint="Run `datasnap verify` to see what is lost.",
+        )
+
+
+class SessionStats(NamedTuple):
+    """What a session added: records of each kind, and their bytes in packs."""
+
+    chunks: int
+    objects: int
+    bytes: int
+
+
+class Store:
+    """Reads records, verified; opens sessions that write them. Safe to share between threads.
+
+    Args:
+        pack_bytes: a pack is sealed when it is this large.
+        cache_bytes: verified records kept in memory for reads of parts of them.
+    """
+
+    def __init__(
+        self, backend: Backend, *, pack_bytes: int = 64 << 20, cache_bytes: int = 64 << 20
+    ) -> None:
+        self.backend = backend
+        self.pack_bytes = pack_bytes
+        self._index = Index(backend)
+        self._index.refresh()
+        if self._index.empty:
+            self._index.adopt_packs()
+        self._cache = _Cache(cache_bytes)
+        self._verified: set[bytes] = set()
+
+    def find(self, id: bytes) -> Location | None:
+        """Where a record lies, as far as is known; no I/O."""
+        return self._index.find(id)
+
+    def read(self, id: bytes) -> bytes:
+        """A whole record, checked against its checksum.
+
+        Raises:
+            MissingRecord: no pack holds it.
+            CorruptData: its bytes are damaged.
+        """
+        location = self._locate(id)
+        data = self.backend.read_range(PACKS + location.pack, location.offset, location.length)
+        return self._check(id, location, data)
+
+    def read_range(self, id: bytes, start: int, length: int) -> bytes:
+        """A part of a record.
+
+        The first touch of a record in this process reads and checks the whole of it, and keeps
+        it for a while; later ones read what they need.
+
+        Raises:
+            MissingRecord, CorruptData.
+        """
+        kept = self._cache.get(id)
+        if kept is not None:
+            return kept[start : start + length]
+        if id in self._verified:
+            found = self._locate(id)
+            return self.backend.read_range(PACKS + found.pack, found.offset + start, length)
+        record = self.read(id)
+        if len(record) > length + (1 << 12):  # more of it may be wanted soon
+            self._cache.put(id, record)
+        return record[start : start + length]
+
+    def read_many(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Whole records, in the order asked for; neighbours in a pack are read together.
+
+        Raises:
+            MissingRecord, CorruptData.
+        """
+        located = {id: self._locate(id) for id in ids}
+        found: dict[bytes, bytes] = {}
+        for run in _runs(located):
+            pack, start = run[0][1].pack, run[0][1].offset
+            end = max(location.offset + location.length for _, location in run)
+            data = memoryview(self.backend.read_range(PACKS + pack, start, end - start))
+            for id, location in run:
+                low = location.offset - start
+                record = bytes(data[low : low + location.length])
+                found[id] = self._check(id, location, record)
+        return [found[id] for id in ids]
+
+    def check(self, id: bytes) -> int:
+        """Read a record from the backend and check it, whatever is cached.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            MissingRecord, CorruptData.
+        """
+        return len(self.read(id))
+
+    def kinds(self) -> npt.NDArray[np.uint8]:
+        """The kind of every record that the store has."""
+        return self._index.kinds()
+
+    def refresh(self) -> None:
+        """See what other writers have added since."""
+        self._index.refresh()
+
+    def rebuild_index(self) -> None:
+        """Make the index anew, from the packs alone."""
+        self._index.clear()
+        self._index.adopt_packs()
+
+    def session(self) -> Session:
+        """Begin to write."""
+        return Session(self)
+
+    def add_packs(self, packs: list[tuple[str, Entries]]) -> None:
+        """Make packs that are durable known to the index."""
+        self._index.add(packs)
+
+    def remove_packs(self, names: Sequence[str]) -> None:
+        """Remove packs that were never committed, unless someone who rebuilt the index has
+        taken them in meanwhile."""
+        if names:
+            self._index.refresh()
+        for name in names:
+            if not self._index.covers(name):
+                self.backend.delete(PACKS + name)
+
+    def _locate(self, id: bytes) -> Location:
+        location = self._index.find(id)
+        if location is None:
+            self._index.refresh()
+            location = self._index.find(id)
+        if location is None:
+            self._index.adopt_packs()
+            location = self._index.find(id)
+        if location is None:
+            raise MissingRecord(id)
+        return location
+
+    def _check(self, id: bytes, location: Location, record: bytes) -> bytes:
+        if checksum(record) != location.checksum:
+            kind = "chunk" if location.kind == CHUNK else "object"
+            raise CorruptData(
+                f"{kind} {id.hex()[:16]} is damaged in pack {location.pack[:16]}",
+                hint="Run `datasnap verify` to see what is lost.",
+            )
+        self._verified.add(id)
+        return record
+
+
+class Session:
+    """Records on their way into a store: durable with `commit`, gone with `abort`.
+
+    Chunks and objects go to packs of their own. Full packs are written by a thread of the
+    session's while it goes on. Used as a context manager it aborts unless it was committed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._building = {CHUNK: PackBuilder(), OBJECT: PackBuilder()}
+        self._added: dict[bytes, int] = {}
+        self._objects: dict[bytes, bytes] = {}
+        self._sealed: list[tuple[str, Entries]] = []
+        self._writing: deque[Future[None]] = deque()
+        self._writer = ThreadPoolExecutor(1, "datasnap-pack")
+        self._lock = threading.RLock()
+        self.stats = SessionStats(0, 0, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+        self._writer.shutdown()
+
+    def has(self, id: bytes) -> bool:
+        """Whether the store has a record, or will have it with this session."""
+        return id in self._added or self._store.find(id) is not None
+
+    def add(self, id: bytes, kind: int, buffers: Sequence[Buffer]) -> bool:
+        """Add a record; False when it is there already.
+
+        Raises:
+            StorageError: an earlier pack could not be written.
+        """
+        with self._lock:
+            if self.has(id):
+                return False
+            builder = self._building[kind]
+            builder.add(id, kind, buffers)
+            self._added[id] = kind
+            if kind == OBJECT:
+                self._objects[id] = b"".join(buffers)
+            if builder.size >= self._store.pack_bytes:
+                self._seal(kind)
+        return True
+
+    def read(self, id: bytes) -> bytes:
+        """A record of the store, or an object of this session."""
+        kept = self._objects.get(id)
+        return kept if kept is not None else self._store.read(id)
+
+    def read_many(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Several at once, in the order asked for."""
+        stored = [id for id in ids if id not in self._objects]
+        found = dict(zip(stored, self._store.read_many(stored), strict=True))
+        return [self._objects[id] if id in self._objects else found[id] for id in ids]
+
+    def commit(self) -> None:
+        """Make all records durable, chunks before objects, and known to the index.
+
+        May be called again after more were added.
+        """
+        with self._lock:
+            for kind in (CHUNK, OBJECT):
+                self._seal(kind)
+                self._wait()
+            if self._sealed:
+                self._store.add_packs(self._sealed)
+            self._sealed = []
+            self._added, self._objects = {}, {}
+
+    def abort(self) -> None:
+        """Remove what was written since the last commit."""
+        with self._lock:
+            while self._writing:
+                self._writing.popleft().exception()
+            self._store.remove_packs([name for name, _ in self._sealed])
+            self._sealed = []
+            self._added, self._objects = {}, {}
+            self._building = {CHUNK: PackBuilder(), OBJECT: PackBuilder()}
+
+    def _seal(self, kind: int) -> None:
+        builder = self._building[kind]
+        if builder.empty:
+            return
+        self._building[kind] = PackBuilder()
+        name, buffers, entries = builder.seal()
+        self._sealed.append((name, entries))
+        while len(self._writing) >= _IN_FLIGHT:
+            self._writing.popleft().result()
+        backend = self._store.backend
+        self._writing.append(self._writer.submit(backend.write, PACKS + name, buffers))
+        chunks, objects, size = self.stats
+        count = len(entries)
+        self.stats = SessionStats(
+            chunks + count * (kind == CHUNK),
+            objects + count * (kind == OBJECT),
+            size + sum(map(len, buffers)),
+        )
+
+    def _wait(self) -> None:
+        while self._writing:
+            self._writing.popleft().result()
+
+
+class _Cache:
+    """Recently verified records, bounded by their bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._records: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, id: bytes) -> bytes | None:
+        with self._lock:
+            record = self._records.get(id)
+            if record is not None:
+                self._records.move_to_end(id)
+            return record
+
+    def put(self, id: bytes, record: bytes) -> None:
+        with self._lock:
+            if id in self._records or len(record) > self._limit:
+                return
+            self._records[id] = record
+            self._size += len(record)
+            while self._size > self._limit:
+                _, dropped = self._records.popitem(last=False)
+                self._size -= len(dropped)
+
+
+def _runs(located: dict[bytes, Location]) -> list[list[tuple[bytes, Location]]]:
+    """Records in runs that one read each brings in."""
+    runs: list[list[tuple[bytes, Location]]] = []
+    start = end = 0
+    for id, location in sorted(located.items(), key=lambda item: (item[1].pack, item[1].offset)):
+        last = location.offset + location.length
+        if (
+            runs
+            and runs[-1][0][1].pack == location.pack
+            and location.offset - end <= _GAP
+            and last - start <= _MAX_READ
+        ):
+            runs[-1].append((id, location))
+            end = max(end, last)
+        else:
+            runs.append([(id, location)])
+            start, end = location.offset, last
+    return runs

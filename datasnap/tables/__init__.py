@@ -1,0 +1,1 @@
+"""Tables: rows cut into segments, columns hashed into chunks, and both read back."""
