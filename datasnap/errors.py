@@ -68,7 +68,7 @@ class AmbiguousId(DatasnapError):
     """A snapshot ID prefix that several snapshots share."""
 
 
-class InvalidName(UsageError):
+class InvalidName(DatasnapError):
     """A branch, tag or table name that the format does not allow."""
 
 

@@ -11,12 +11,11 @@ import pyarrow as pa
 
 from datasnap.errors import BadInput, StorageError
 from datasnap.progress import Progress
-from datasnap.tables.scan import copy_file, fetcher
+from datasnap.tables.scan import copy_file
 
 if TYPE_CHECKING:
-    from datasnap.parquet import VirtualFile
+    from datasnap.parquet import Fetch, VirtualFile
     from datasnap.repository import TableVersion
-    from datasnap.storage import Store
 
 _TEXT = {
     ".csv": "(FORMAT csv, HEADER)",
@@ -30,7 +29,7 @@ _PARQUET = (".parquet", ".pq")
 
 
 def export_table(
-    table: TableVersion, file: VirtualFile, store: Store, to: Path, progress: Progress
+    table: TableVersion, file: VirtualFile, fetch: Fetch, to: Path, progress: Progress
 ) -> None:
     """Write a table to a file whose format follows from its name; see `TableVersion.export`."""
     ending = to.suffix.lower()
@@ -38,7 +37,7 @@ def export_table(
 
         def write(path: Path) -> None:
             with path.open("wb") as out:
-                copy_file(file, fetcher(store, table.name), out, table.name, progress)
+                copy_file(file, fetch, out, table.name, progress)
 
     elif ending in _ARROW:
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from datasnap.parquet import VirtualFile
+    from datasnap.parquet import RowGroup
     from datasnap.verify import Report
 
 FORMAT = 1
@@ -114,7 +114,7 @@ class TableVersion:
         from datasnap.tables.scan import fetcher, read_table
 
         fetch = fetcher(self._repository.store, self.name)
-        return read_table(self._file, fetch, self.manifest, columns)
+        return read_table(self.schema, self._groups, fetch, columns)
 
     def to_batches(
         self, columns: Sequence[str] | None = None, *, batch_rows: int = 1 << 16
@@ -123,7 +123,7 @@ class TableVersion:
         from datasnap.tables.scan import fetcher, read_batches
 
         fetch = fetcher(self._repository.store, self.name)
-        return read_batches(self._file, fetch, self.manifest, columns, batch_rows)
+        return read_batches(self.schema, self._groups, fetch, columns, batch_rows)
 
     def export(self, path: str | os.PathLike[str], *, progress: Progress = silent) -> None:
         """Write the table to a file; its format follows from the name.
@@ -137,15 +137,19 @@ class TableVersion:
             StorageError: the file cannot be written.
         """
         from datasnap.export import export_table
+        from datasnap.parquet import VirtualFile
+        from datasnap.tables.scan import fetcher
 
-        export_table(self, self._file, self._repository.store, Path(path), progress)
+        file = VirtualFile(self.schema, self._groups)
+        fetch = fetcher(self._repository.store, self.name)
+        export_table(self, file, fetch, Path(path), progress)
 
     @cached_property
-    def _file(self) -> VirtualFile:
-        from datasnap.tables.manifest import read_parts, virtual_file
+    def _groups(self) -> list[RowGroup]:
+        from datasnap.tables.manifest import read_parts, row_groups
 
         parts = read_parts(self._repository.objects, self.manifest)
-        return virtual_file(self._repository.objects, self.manifest, parts)
+        return list(row_groups(self._repository.objects, self.manifest, parts))
 
 
 class Snapshot:
@@ -375,9 +379,17 @@ class Repository:
         Raises:
             BadQuery: DuckDB refuses it.
         """
-        from datasnap.query.session import connect, run_sql
+        from datasnap.query.session import run_sql
 
-        return run_sql(connect(self, self._resolve_or_empty(at), query=query), query)
+        return run_sql(self.sql_connection(query, at=at), query)
+
+    def sql_connection(self, query: str, at: str = "HEAD") -> duckdb.DuckDBPyConnection:
+        """A connection like `connect`'s, with only the views that one query can mean: quicker
+        to make where there are many refs and tables.
+        """
+        from datasnap.query.session import connect
+
+        return connect(self, self._resolve_or_empty(at), query=query)
 
     def verify(self, deep: bool = False, *, progress: Progress = silent) -> Report:
         """Check what the refs reach.
@@ -398,8 +410,8 @@ class Repository:
         return StoreSize(
             bytes=sum(size for _, size in packs),
             packs=len(packs),
-            chunks=sum(kind != OBJECT for kind in kinds),
-            objects=sum(kind == OBJECT for kind in kinds),
+            chunks=int((kinds != OBJECT).sum()),
+            objects=int((kinds == OBJECT).sum()),
         )
 
     def tree(self, id: SnapshotId) -> objects.Tree:

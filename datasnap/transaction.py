@@ -49,6 +49,7 @@ class Transaction:
     Leaving the block commits; leaving it by an exception drops everything.
 
     Attributes:
+        branch: where it commits.
         snapshot: after the block, the ID of the snapshot committed (or of the branch's head, if
             nothing changed), as 64 hex digits; None before, and on an empty branch.
         changes: what was done to each table, in order.
@@ -66,7 +67,7 @@ class Transaction:
         allow_empty: bool = False,
         progress: Progress = silent,
     ) -> None:
-        self._repository, self._branch = repository, branch
+        self._repository, self.branch = repository, branch
         self._message, self._author, self._metadata = message, author, dict(metadata)
         self._allow_empty, self._progress = allow_empty, progress
         self._entries: dict[str, Entry | None] = {}
@@ -77,9 +78,9 @@ class Transaction:
 
     def __enter__(self) -> Self:
         repository = self._repository
-        ref = repository.refs.branch(self._branch)
-        if ref is None and repository.refs.branches() and self._branch != repository.refs.head():
-            raise UnknownName("branch", self._branch, repository.refs.branches())
+        ref = repository.refs.branch(self.branch)
+        if ref is None and repository.refs.branches() and self.branch != repository.refs.head():
+            raise UnknownName("branch", self.branch, repository.refs.branches())
         self._base: SnapshotId | None = ref.snapshot if ref else None
         self._session = repository.store.session()
         self._objects = ObjectReader(self._session)
@@ -154,7 +155,7 @@ class Transaction:
         self._check_open()
         parent = self._current(table)
         if parent is None:
-            raise UnknownName("table", table, self.tables, where=f"on '{self._branch}'")
+            raise UnknownName("table", table, self.tables, where=f"on '{self.branch}'")
         self._entries[table] = None
         return self._note(TableChange(table, parent.rows, None))
 
@@ -169,7 +170,7 @@ class Transaction:
             self._session,
             self._objects,
             self._repository.refs,
-            self._branch,
+            self.branch,
             self._base,
             self._entries,
             author=self._author,

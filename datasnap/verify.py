@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from datasnap.errors import CorruptData, DatasnapError
-from datasnap.parquet import Placed, RowGroup, VirtualFile, parse_record, stored_type, to_stored
+from datasnap.parquet import Placed, RowGroup, parse_record, stored_type
 from datasnap.progress import Progress
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log
@@ -20,7 +20,7 @@ from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import PACKS, read_entries
 from datasnap.tables.identity import chunk_id
 from datasnap.tables.manifest import arrow_schema, segment_columns
-from datasnap.tables.scan import open_parquet
+from datasnap.tables.scan import read_segment
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -163,15 +163,9 @@ def _check_chunk(repository: Repository, wanted: _Wanted, *, deep: bool) -> int:
 def _decode(record: bytes, wanted: _Wanted) -> pa.Array:
     """The values of a chunk, in stored form."""
     schema = pa.schema([pa.field("values", stored_type(wanted.field.type))])
-    placed = Placed(wanted.column.chunk, wanted.column.leaves)
-    file = VirtualFile(schema, [RowGroup(wanted.rows, [placed])])
-    try:
-        with open_parquet(file, lambda spans: [record[o : o + n] for _, o, n in spans]) as parquet:
-            return to_stored(parquet.read().column(0).combine_chunks())
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptData(
-            f"chunk {_short(wanted.column.chunk)} cannot be decoded: {error}"
-        ) from error
+    group = RowGroup(wanted.rows, [Placed(wanted.column.chunk, wanted.column.leaves)])
+    read = read_segment(schema, group, lambda spans: [record[o : o + n] for _, o, n in spans])
+    return read.column(0).combine_chunks()
 
 
 def _short(id: bytes) -> str:

@@ -124,6 +124,7 @@ def encode_columns(
             compression_level=layout.compression_level,
             data_page_size=layout.page_bytes,
             store_schema=False,
+            store_decimal_as_integer=True,
         )
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise UnsupportedType(f"a column cannot be written as Parquet: {error}") from error

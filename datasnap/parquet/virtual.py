@@ -60,7 +60,7 @@ class Span(NamedTuple):
 
 
 #: Reads spans from the store, each whole.
-Fetch = Callable[[Sequence[Span]], list[bytes]]
+Fetch = Callable[[Sequence[Span]], Sequence[bytes | memoryview]]
 
 
 class VirtualFile:
@@ -96,7 +96,7 @@ class VirtualFile:
     def read(self, start: int, length: int, fetch: Fetch) -> bytes:
         """The bytes `[start, start + length)`, cut at the end of the file."""
         end = min(start + length, self.size)
-        pieces = []
+        pieces: list[bytes | memoryview] = []
         if start < len(_MAGIC):
             pieces.append(_MAGIC[start:end])
         spans = []
@@ -112,7 +112,7 @@ class VirtualFile:
         if end > self._footer_start:
             low = max(start, self._footer_start)
             pieces.append(self.footer[low - self._footer_start : end - self._footer_start])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
 
 class VirtualReader(io.RawIOBase):
@@ -193,7 +193,7 @@ def _empty_file(schema: pa.Schema) -> pq.FileMetaData:
 
 def _empty_bytes(schema: pa.Schema) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink)
+    pq.write_table(schema.empty_table(), sink, store_decimal_as_integer=True)
     return sink.getvalue()
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -73,6 +74,29 @@ def run_sql(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBP
     return relation
 
 
+def copy_result(connection: duckdb.DuckDBPyConnection, query: str, to: Path, format: str) -> None:
+    """Write the result of a query to a file.
+
+    Args:
+        format: csv, json (one array), jsonl or parquet.
+
+    Raises:
+        BadQuery: DuckDB refuses the query.
+    """
+    options = {
+        "csv": "FORMAT csv, HEADER",
+        "json": "FORMAT json, ARRAY true",
+        "jsonl": "FORMAT json",
+        "parquet": "FORMAT parquet, COMPRESSION zstd",
+    }[format]
+    result = run_sql(connection, query)
+    result.create_view("(result)")
+    try:
+        connection.execute(f'COPY (FROM "(result)") TO {literal(str(to))} ({options})')
+    except duckdb.Error as error:
+        raise query_error(error) from error
+
+
 def query_error(error: duckdb.Error) -> BadQuery:
     """DuckDB's words, in one line and a hint."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -115,15 +139,12 @@ class _FrozenRefs:
 
 def _macros(at: SnapshotId | None) -> Iterable[str]:
     yield (
-        "CREATE MACRO main.snapshot(table_name, ref) AS TABLE SELECT * FROM "
-        "read_parquet('datasnap://' || ref || '/' || table_name || '.parquet')"
+        "CREATE MACRO main.snapshot(table_name, ref) AS TABLE "
+        "(SELECT * FROM read_parquet('datasnap://' || ref || '/' || table_name || '.parquet'))"
     )
+    log = "TABLE (SELECT * FROM read_parquet('datasnap://.log/' || {} || '.parquet'))"
     own = literal(at.hex() if at else "HEAD")
-    yield (
-        "CREATE MACRO main.log() AS TABLE SELECT * FROM "
-        f"read_parquet('datasnap://.log/' || {own} || '.parquet'), "
-        "(ref) AS TABLE SELECT * FROM read_parquet('datasnap://.log/' || ref || '.parquet')"
-    )
+    yield f"CREATE MACRO main.log() AS {log.format(own)}, (ref) AS {log.format('ref')}"
 
 
 def _wanted(

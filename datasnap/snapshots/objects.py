@@ -192,7 +192,7 @@ def encode_object(object: Object) -> tuple[ObjectId, bytes]:
     return ObjectId(blake3.blake3(data).digest()), zstandard.ZstdCompressor(level=3).compress(data)
 
 
-def decode_object(id: ObjectId, record: bytes, kind: type[T]) -> T:
+def decode_object(id: ObjectId, record: bytes | memoryview, kind: type[T]) -> T:
     """The object in a record, verified against its ID.
 
     Raises:

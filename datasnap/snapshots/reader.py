@@ -19,9 +19,7 @@ MAX_CACHED = 20_000
 class Source(Protocol):
     """Where records come from: a `Store`, or a `Session` that also knows what it will commit."""
 
-    def read(self, id: bytes) -> bytes: ...
-
-    def read_many(self, ids: Sequence[bytes]) -> list[bytes]: ...
+    def read_many(self, ids: Sequence[bytes]) -> list[memoryview]: ...
 
 
 class ObjectReader:

@@ -75,7 +75,8 @@ class Store:
         """
         location = self._locate(id)
         data = self.backend.read_range(PACKS + location.pack, location.offset, location.length)
-        return self._check(id, location, data)
+        self._check(id, location, data)
+        return data
 
     def read_range(self, id: bytes, start: int, length: int) -> bytes:
         """A part of a record.
@@ -97,22 +98,25 @@ class Store:
             self._cache.put(id, record)
         return record[start : start + length]
 
-    def read_many(self, ids: Sequence[bytes]) -> list[bytes]:
+    def read_many(self, ids: Sequence[bytes]) -> list[memoryview]:
         """Whole records, in the order asked for; neighbours in a pack are read together.
+
+        The records are views of what was read, not copies.
 
         Raises:
             MissingRecord, CorruptData.
         """
         located = {id: self._locate(id) for id in ids}
-        found: dict[bytes, bytes] = {}
+        found: dict[bytes, memoryview] = {}
         for run in _runs(located):
             pack, start = run[0][1].pack, run[0][1].offset
             end = max(location.offset + location.length for _, location in run)
             data = memoryview(self.backend.read_range(PACKS + pack, start, end - start))
             for id, location in run:
                 low = location.offset - start
-                record = bytes(data[low : low + location.length])
-                found[id] = self._check(id, location, record)
+                record = data[low : low + location.length]
+                self._check(id, location, record)
+                found[id] = record
         return [found[id] for id in ids]
 
     def check(self, id: bytes) -> int:
@@ -168,7 +172,7 @@ class Store:
             raise MissingRecord(id)
         return location
 
-    def _check(self, id: bytes, location: Location, record: bytes) -> bytes:
+    def _check(self, id: bytes, location: Location, record: Buffer) -> None:
         if checksum(record) != location.checksum:
             kind = "chunk" if location.kind == CHUNK else "object"
             raise CorruptData(
@@ -176,7 +180,6 @@ class Store:
                 hint="Run `datasnap verify` to see what is lost.",
             )
         self._verified.add(id)
-        return record
 
 
 class Session:
@@ -236,11 +239,11 @@ class Session:
         kept = self._objects.get(id)
         return kept if kept is not None else self._store.read(id)
 
-    def read_many(self, ids: Sequence[bytes]) -> list[bytes]:
+    def read_many(self, ids: Sequence[bytes]) -> list[memoryview]:
         """Several at once, in the order asked for."""
         stored = [id for id in ids if id not in self._objects]
         found = dict(zip(stored, self._store.read_many(stored), strict=True))
-        return [self._objects[id] if id in self._objects else found[id] for id in ids]
+        return [memoryview(self._objects[id]) if id in self._objects else found[id] for id in ids]
 
     def commit(self) -> None:
         """Make all records durable, chunks before objects, and known to the index.

@@ -59,22 +59,22 @@ def segment_columns(
         yield merged
 
 
-def virtual_file(objects: ObjectReader, table: Table, parts: Sequence[Part]) -> VirtualFile:
-    """The virtual Parquet file of some of a table's parts.
+def row_groups(objects: ObjectReader, table: Table, parts: Sequence[Part]) -> Iterator[RowGroup]:
+    """The segments of some of a table's parts, as virtual files take them.
 
     Raises:
         CorruptData: a segment lacks a chunk of one of the table's fields.
     """
-    return VirtualFile(arrow_schema(table), _row_groups(objects, table, parts))
-
-
-def _row_groups(objects: ObjectReader, table: Table, parts: Sequence[Part]) -> Iterator[RowGroup]:
     for part in parts:
-        for segment, columns in zip(
-            part.segments, segment_columns(objects, part.segments), strict=True
-        ):
+        listed = segment_columns(objects, part.segments)
+        for segment, columns in zip(part.segments, listed, strict=True):
             try:
                 placed = [columns[field.id] for field in table.fields]
             except KeyError as error:
                 raise CorruptData(f"a segment has no chunk for field {error}") from error
             yield RowGroup(segment.rows, [Placed(c.chunk, c.leaves) for c in placed])
+
+
+def virtual_file(objects: ObjectReader, table: Table, parts: Sequence[Part]) -> VirtualFile:
+    """The virtual Parquet file of some of a table's parts."""
+    return VirtualFile(arrow_schema(table), row_groups(objects, table, parts))

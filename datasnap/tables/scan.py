@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasnap.errors import CorruptData, UnknownName
-from datasnap.parquet import Fetch, Span, VirtualFile, VirtualReader, restore
+from datasnap.parquet import Fetch, RowGroup, Span, VirtualFile, restore
 from datasnap.progress import Progress
-from datasnap.snapshots.objects import Table
 from datasnap.storage import Store
-from datasnap.tables.manifest import arrow_schema
 
-_BATCH_ROWS = 1 << 16
 #: Chunks of an export that are read together, in bytes.
 _COPY_BYTES = 16 << 20
 
@@ -27,7 +27,7 @@ def fetcher(store: Store, name: str) -> Fetch:
         CorruptData: a chunk is missing or damaged; names the table.
     """
 
-    def fetch(spans: Sequence[Span]) -> list[bytes]:
+    def fetch(spans: Sequence[Span]) -> Sequence[bytes | memoryview]:
         try:
             if len(spans) == 1:
                 return [store.read_range(*spans[0])]
@@ -43,27 +43,53 @@ def fetcher(store: Store, name: str) -> Fetch:
 
 
 def read_table(
-    file: VirtualFile, fetch: Fetch, table: Table, columns: Sequence[str] | None
+    schema: pa.Schema, groups: Sequence[RowGroup], fetch: Fetch, columns: Sequence[str] | None
 ) -> pa.Table:
     """All rows, in stored order, with exactly the types and metadata that were written."""
-    schema = _selected(arrow_schema(table), columns)
-    with open_parquet(file, fetch) as parquet:
-        return _restored(parquet.read(columns=_paths(schema, columns)), schema)
+    schema, groups = _select(schema, groups, columns)
+    return pa.concat_tables([schema.empty_table(), *_read(schema, groups, fetch)])
 
 
 def read_batches(
-    file: VirtualFile,
+    schema: pa.Schema,
+    groups: Sequence[RowGroup],
     fetch: Fetch,
-    table: Table,
     columns: Sequence[str] | None,
-    batch_rows: int = _BATCH_ROWS,
+    batch_rows: int,
 ) -> Iterator[pa.RecordBatch]:
-    """The same in batches of at most `batch_rows` rows; memory: one segment."""
-    schema = _selected(arrow_schema(table), columns)
-    with open_parquet(file, fetch) as parquet:
-        names = _paths(schema, columns)
-        for batch in parquet.iter_batches(batch_rows, columns=names):
-            yield from _restored(pa.Table.from_batches([batch]), schema).to_batches()
+    """The same in batches of at most `batch_rows` rows; memory: a few segments."""
+    schema, groups = _select(schema, groups, columns)
+    for table in _read(schema, groups, fetch):
+        yield from table.to_batches(max_chunksize=batch_rows)
+
+
+def read_segment(schema: pa.Schema, group: RowGroup, fetch: Fetch) -> pa.Table:
+    """One segment, decoded in this thread from a virtual file of its own.
+
+    Raises:
+        CorruptData: Arrow cannot make sense of the stored bytes.
+    """
+    file = VirtualFile(schema, [group])
+    data = file.read(0, file.size, fetch)
+    try:
+        read = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptData(f"a segment cannot be decoded: {error}") from error
+    return _restored(read, schema)
+
+
+def _read(schema: pa.Schema, groups: Sequence[RowGroup], fetch: Fetch) -> Iterator[pa.Table]:
+    """Segments in order, a few of them decoded ahead, one thread each: Arrow's own threads
+    would wait for each other in Python to read."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, "datasnap-scan") as pool:
+        running: deque[Future[pa.Table]] = deque()
+        for group in groups:
+            running.append(pool.submit(read_segment, schema, group, fetch))
+            if len(running) > threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def copy_file(file: VirtualFile, fetch: Fetch, to: BinaryIO, name: str, progress: Progress) -> None:
@@ -76,29 +102,23 @@ def copy_file(file: VirtualFile, fetch: Fetch, to: BinaryIO, name: str, progress
         progress(name, position, file.size)
 
 
-def open_parquet(file: VirtualFile, fetch: Fetch) -> pq.ParquetFile:
-    """A virtual file, opened by Arrow."""
-    return pq.ParquetFile(pa.PythonFile(VirtualReader(file, fetch), mode="r"), pre_buffer=True)
-
-
-def _selected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+def _select(
+    schema: pa.Schema, groups: Sequence[RowGroup], columns: Sequence[str] | None
+) -> tuple[pa.Schema, Sequence[RowGroup]]:
+    """Only the columns named, in that order; None: all."""
     if columns is None:
-        return schema
+        return schema, groups
     for name in columns:
         if name not in schema.names:
             raise UnknownName("column", name, schema.names)
-    return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
-
-
-def _paths(schema: pa.Schema, columns: Sequence[str] | None) -> list[str] | None:
-    return None if columns is None else schema.names
+    positions = [schema.names.index(name) for name in columns]
+    fields = pa.schema([schema.field(i) for i in positions], metadata=schema.metadata)
+    return fields, [RowGroup(g.rows, [g.columns[i] for i in positions]) for g in groups]
 
 
 def _restored(read: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = [
-        pa.chunked_array(
-            [restore(chunk, field) for chunk in read.column(field.name).chunks], field.type
-        )
-        for field in schema
+        pa.chunked_array([restore(chunk, field) for chunk in column.chunks], field.type)
+        for column, field in zip(read.columns, schema, strict=True)
     ]
     return pa.Table.from_arrays(columns, schema=schema)

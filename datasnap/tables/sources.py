@@ -58,8 +58,8 @@ class Source:
 
 
 def open_source(data: object) -> Source:
-    """Make a source of a path, an Arrow table, reader or dataset, a DuckDB relation, or any
-    object with the Arrow PyCapsule interface (pandas, Polars, …).
+    """Make a source of a path or a list of them, an Arrow table, reader or dataset, a DuckDB
+    relation, or any object with the Arrow PyCapsule interface (pandas, Polars, …).
 
     A path names a file, a folder or a glob; `format` follows from the file names.
 
@@ -67,7 +67,9 @@ def open_source(data: object) -> Source:
         BadInput: it cannot be read, or is none of these.
     """
     if isinstance(data, str | os.PathLike):
-        return _from_path(os.fspath(data))
+        data = [os.fspath(data)]
+    if isinstance(data, list) and all(isinstance(path, str | os.PathLike) for path in data):
+        return _from_paths([os.fspath(path) for path in data])
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
     if isinstance(data, pa.Table):
@@ -131,16 +133,16 @@ def _capsule_table(data: Any) -> pa.Table:
     return pa.table(data)
 
 
-def _from_path(path: str) -> Source:
-    files = _files(path)
-    kind = _format(files, path)
+def _from_paths(paths: list[str]) -> Source:
+    files = [file for path in paths for file in _files(path)]
+    kind = _format(files)
     if kind == "parquet":
         return _from_parquet(files)
     if kind == "ipc":
         try:
             return _from_dataset(ds.dataset(files, format="ipc"))
         except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(files[0], error) from error
     return _from_text(files, kind)
 
 
@@ -185,14 +187,14 @@ def _suffix(name: str) -> str:
     return Path(name).suffix
 
 
-def _format(files: list[str], path: str) -> str:
+def _format(files: list[str]) -> str:
     kinds = {_FORMATS.get(_suffix(Path(file).name)) for file in files}
     if len(kinds) > 1:
-        raise BadInput(f"{path} mixes files of several formats", hint="Import them one by one.")
+        raise BadInput("the files are of several formats", hint="Import them one by one.")
     (kind,) = kinds
     if kind is None:
         raise BadInput(
-            f"unknown format: {path}",
+            f"unknown format: {files[0]}",
             hint=f"Files that can be imported end in {', '.join(_FORMATS)}.",
         )
     return kind

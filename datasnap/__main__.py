@@ -1,0 +1,5 @@
+"""`python -m datasnap` is `datasnap`."""
+
+from datasnap.cli import run
+
+run()

@@ -1,0 +1,48 @@
+"""The command line: parsing and printing, nothing else. One module per group of verbs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def run() -> None:
+    """The `datasnap` command.
+
+    Exit codes: 0 done; 1 it could not be done, and why is on standard error; 2 wrong usage;
+    130 interrupted.
+    """
+    from datasnap.cli.app import app
+    from datasnap.errors import DatasnapError, UsageError
+
+    try:
+        app(prog_name="datasnap")
+    except DatasnapError as error:
+        _complain(error.message, error.hint)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was committed", "")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except MemoryError:
+        _complain("out of memory", "Import in smaller pieces, or set [import] threads = 1.")
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("DATASNAP_DEBUG"):
+            raise
+        reason = next(iter(str(error).splitlines()), "")
+        _complain(
+            f"unexpected {type(error).__name__}: {reason}",
+            "This is a bug in datasnap: please report it with what DATASNAP_DEBUG=1 shows.",
+        )
+        sys.exit(1)
+
+
+def _complain(message: str, hint: str) -> None:
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    red, dim, off = ("\033[31m", "\033[2m", "\033[0m") if colour else ("", "", "")
+    print(f"{red}error:{off} {message}", file=sys.stderr)
+    if hint:
+        print(f"{dim}hint:  {hint}{off}", file=sys.stderr)

@@ -1,0 +1,252 @@
+"""Verbs that move data: import, export, sql, drop."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datasnap.cli.options import (
+    Author,
+    Branch,
+    Json,
+    Message,
+    complete_refs,
+    complete_tables,
+    the_repository,
+)
+from datasnap.cli.output import (
+    SHORT,
+    hint,
+    plain,
+    plural,
+    print_json,
+    progress_bar,
+    say,
+    size,
+)
+from datasnap.errors import UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from datasnap.transaction import TableChange, Transaction
+
+
+class Format(StrEnum):
+    """How `sql` prints its result."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def import_(
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="Its name.", autocompletion=complete_tables)
+    ],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…", help="Parquet, CSV, TSV, JSON lines or Arrow: files, a folder, a glob."
+        ),
+    ],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            "-k",
+            metavar="COLUMN",
+            help="A column that names a row (several: repeat, or a,b)  [default: as before]",
+        ),
+    ] = None,
+    keep_order: Annotated[
+        bool, typer.Option("--keep-order", help="Keep the rows' order, not the key's.")
+    ] = False,
+    branch: Branch = None,
+    message: Message = "",
+    author: Author = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Commit even if nothing changed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make files the new content of a table, and commit it. Only what changed is stored."""
+    repository = the_repository()
+    columns = [name for given in key or [] for name in given.split(",")] or None
+    with (
+        progress_bar() as progress,
+        repository.transaction(
+            branch,
+            message=message or f"import {table}",
+            author=author,
+            allow_empty=allow_empty,
+            progress=progress,
+        ) as tx,
+    ):
+        data: object = source if len(source) > 1 else source[0]
+        tx.write(table, data, key=columns, keep_order=keep_order)
+    _report(tx, json)
+    hint(f'Next: datasnap sql "SELECT * FROM {plain(_quoted(table))} LIMIT 5"')
+
+
+def drop(
+    table: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE…", help="The tables.", autocompletion=complete_tables),
+    ],
+    branch: Branch = None,
+    message: Message = "",
+    author: Author = None,
+    json: Json = False,
+) -> None:
+    """Remove tables from a branch, and commit that. Older versions keep them."""
+    repository = the_repository()
+    text = message or f"drop {', '.join(table)}"
+    with repository.transaction(branch, message=text, author=author) as tx:
+        for name in table:
+            tx.drop(name)
+    _report(tx, json)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="SQL; - reads standard input.")],
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="REF",
+            help="The version whose tables have bare names  [default: the current branch]",
+            autocompletion=complete_refs,
+        ),
+    ] = "HEAD",
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to print the result.")
+    ] = Format.TABLE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Query tables at any version, by DuckDB.
+
+    A bare name is the table at --at; "exp".rides is at a branch or tag; snapshot('rides',
+    'main~2') at any version; log() is the history.
+    """
+    text = sys.stdin.read() if query == "-" else query
+    format = Format.JSON if json else format
+    connection = the_repository().sql_connection(text, at=at)
+    if format is Format.TABLE and output is None:
+        _print_table(connection, text)
+    else:
+        _copy_out(connection, text, Format.CSV if format is Format.TABLE else format, output)
+
+
+def export(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE[@REF]",
+            help="The table and its version.",
+            autocompletion=complete_tables,
+        ),
+    ],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help=".parquet, .arrow, .csv, .tsv or .jsonl (JSON lines)."),
+    ],
+) -> None:
+    """Write a table at a version to a file. To Parquet its bytes are copied, not encoded."""
+    found = the_repository().table(table)
+    with progress_bar() as progress:
+        found.export(file, progress=progress)
+    say(f"Wrote {plain(str(file))}: {plural(found.row_count, 'row')}, {size(file.stat().st_size)}")
+
+
+def _report(tx: Transaction, json: bool) -> None:
+    if json:
+        print_json(
+            {
+                "snapshot": tx.snapshot,
+                "changes": tx.changes,
+                "added": tx.stats._asdict(),
+            }
+        )
+        return
+    for change in tx.changes:
+        say(f"[bold]{plain(change.table)}[/]: {_what(change)}")
+    if tx.stats.objects == 0:
+        say("Nothing changed, so nothing was committed")
+        return
+    id = (tx.snapshot or "")[:SHORT]
+    say(f"Committed [yellow]{id}[/] to [bold]{plain(tx.branch)}[/], {size(tx.stats.bytes)} added")
+
+
+def _what(change: TableChange) -> str:
+    """A change in words: 1,000 rows (+10), new column fare."""
+    if change.rows is None:
+        return "dropped"
+    said = [plural(change.rows, "row")]
+    if change.rows_before is None:
+        said.append("new table")
+    elif change.rows != change.rows_before:
+        said[0] += f" ({change.rows - change.rows_before:+,})"
+    for word, names in (
+        ("new", change.added),
+        ("removed", change.removed),
+        ("retyped", change.retyped),
+    ):
+        if names:
+            said.append(f"{word} {_columns(names)}")
+    if not change.changed:
+        said.append("as before")
+    return ", ".join(said)
+
+
+def _columns(names: tuple[str, ...]) -> str:
+    shown = ", ".join(plain(name) for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"column{'s' * (len(names) > 1)} {shown}{more}"
+
+
+def _quoted(name: str) -> str:
+    return name if name.isidentifier() else f'\\"{name}\\"'
+
+
+def _print_table(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    import duckdb
+
+    from datasnap.query.session import query_error, run_sql
+
+    width = shutil.get_terminal_size((120, 40)).columns
+    try:
+        run_sql(connection, query).show(max_width=width)
+    except duckdb.Error as error:
+        raise query_error(error) from error
+
+
+def _copy_out(
+    connection: duckdb.DuckDBPyConnection, query: str, format: Format, output: Path | None
+) -> None:
+    """Write a result as a file of some format, to `output` or to standard output."""
+    from datasnap.query.session import copy_result
+
+    if output is None and format is Format.PARQUET and sys.stdout.isatty():
+        raise UsageError("Parquet is not for a terminal", hint="Add --output FILE.")
+    with tempfile.TemporaryDirectory(prefix="datasnap-") as folder:
+        made = Path(folder) / "result"
+        copy_result(connection, query, made, format.value)
+        if output is not None:
+            shutil.move(made, output)
+            return
+        with made.open("rb") as result:
+            sys.stdout.flush()
+            shutil.copyfileobj(result, sys.stdout.buffer)
+            sys.stdout.buffer.flush()

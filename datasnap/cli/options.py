@@ -1,0 +1,82 @@
+"""Options that several verbs share, and the repository that they mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+_given: list[str] = []
+
+
+def remember_repository(place: str | None) -> None:
+    """Note what `datasnap -C PLACE …` said."""
+    _given[:] = [place] if place else []
+
+
+def the_repository() -> Repository:
+    """The repository that the command line, DATASNAP_REPO or the working directory names."""
+    from datasnap.repository import open_repository
+
+    return open_repository(_given[0] if _given else None)
+
+
+def _names(*kinds: str) -> list[str]:
+    """Names to complete from; nothing at all when there is no repository."""
+    try:
+        repository = the_repository()
+        found: list[str] = []
+        if "branches" in kinds:
+            found += repository.branches()
+        if "tags" in kinds:
+            found += repository.tags()
+        if "tables" in kinds:
+            found += repository.snapshot().tables
+        return found
+    except Exception:  # a shell that completes has nowhere to show an error
+        return []
+
+
+def complete_refs(incomplete: str) -> list[str]:
+    """Branches and tags that begin so."""
+    return [name for name in _names("branches", "tags") if name.startswith(incomplete)]
+
+
+def complete_branches(incomplete: str) -> list[str]:
+    """Branches that begin so."""
+    return [name for name in _names("branches") if name.startswith(incomplete)]
+
+
+def complete_tables(incomplete: str) -> list[str]:
+    """Tables that begin so, and after an @ the refs."""
+    table, at, ref = incomplete.partition("@")
+    if at:
+        return [f"{table}@{name}" for name in complete_refs(ref)]
+    return [name for name in _names("tables") if name.startswith(incomplete)]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Branch = Annotated[
+    str | None,
+    typer.Option(
+        "--branch",
+        "-b",
+        metavar="NAME",
+        help="The branch to commit to  [default: the current one]",
+        autocompletion=complete_branches,
+    ),
+]
+Message = Annotated[
+    str, typer.Option("--message", "-m", metavar="TEXT", help="What the change is, for the log.")
+]
+Author = Annotated[
+    str | None,
+    typer.Option("--author", metavar="NAME", help="Who made it  [default: git's user.name]"),
+]
+Revision = Annotated[
+    str,
+    typer.Argument(metavar="[REF]", help="A version.", autocompletion=complete_refs),
+]

@@ -1,0 +1,113 @@
+"""How things look in a terminal: aligned, quiet, coloured only where someone is looking."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from datasnap.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHORT = 12
+
+
+def console() -> Console:
+    """Standard output, by rich; colours only on a terminal, no wrapping elsewhere."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 10_000
+    return Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: object) -> None:
+    """A value as JSON, indented; times as ISO 8601."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under a dim header, two spaces apart; a column named ">…" is right-aligned."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    console().print(table)
+
+
+def say(text: str) -> None:
+    """A line on standard output; rich markup is understood, and names in it must be escaped."""
+    console().print(text, soft_wrap=True)
+
+
+def hint(text: str) -> None:
+    """What to do next: on a terminal only."""
+    if sys.stdout.isatty():
+        say(f"[dim]{text}[/]")
+
+
+def plain(text: str) -> str:
+    """A name from outside, safe to print with markup and on a terminal."""
+    from rich.markup import escape
+
+    return escape("".join(c if c.isprintable() else "�" for c in text))
+
+
+def size(count: float) -> str:
+    """Bytes with a unit: 3.4 MB. Decimal, as disks and clouds count."""
+    if abs(count) < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB", "PB"):
+        count /= 1000
+        if abs(count) < 999.5:
+            return f"{count:.1f} {unit}" if abs(count) < 99.95 else f"{count:.0f} {unit}"
+    return f"{count:.0f} PB"
+
+
+def when(time: datetime) -> str:
+    """A time in the reader's own zone."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M}"
+
+
+def plural(count: int, word: str) -> str:
+    """1 row, 2 rows; 1 branch, 2 branches."""
+    ending = "es" if word.endswith(("ch", "s")) else "s"
+    return f"{count:,} {word}{'' if count == 1 else ending}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on standard error while the block runs; nothing when it is no terminal."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns: list[Any] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(plain(what), total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show

@@ -1,0 +1,113 @@
+"""Verbs that name versions: branch, switch, tag."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from datasnap.cli.options import Json, complete_branches, complete_refs, the_repository
+from datasnap.cli.output import SHORT, plain, print_json, print_table, say, when
+from datasnap.errors import UsageError
+
+_At = Annotated[
+    str, typer.Argument(metavar="[REF]", help="Where it points.", autocompletion=complete_refs)
+]
+
+
+def branch(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The branch; none: list them all.")
+    ] = None,
+    at: _At = "HEAD",
+    delete: Annotated[
+        str | None,
+        typer.Option(
+            "--delete",
+            "-d",
+            metavar="NAME",
+            help="Delete a branch; its snapshots stay.",
+            autocompletion=complete_branches,
+        ),
+    ] = None,
+    rename: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--rename", metavar="OLD NEW", help="Rename a branch."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List branches, or create, delete or rename one. A branch costs one small file."""
+    repository = the_repository()
+    _at_most_one(name, delete, rename)
+    if delete:
+        id = repository.delete_branch(delete)
+        say(f"Deleted branch {plain(delete)} (it was at {id[:SHORT]})")
+    elif rename:
+        repository.rename_branch(*rename)
+        say(f"Renamed branch {plain(rename[0])} to {plain(rename[1])}")
+    elif name:
+        repository.branch(name, at=at)
+        say(f"Made branch [bold]{plain(name)}[/] at {repository.branches()[name][:SHORT]}")
+    else:
+        _list(repository.branches(), repository.head, json)
+
+
+def switch(
+    name: Annotated[
+        str, typer.Argument(metavar="BRANCH", autocompletion=complete_branches, help="The branch.")
+    ],
+    create: Annotated[
+        bool, typer.Option("--create", "-c", help="Make it first, at the current branch.")
+    ] = False,
+) -> None:
+    """Make a branch the current one."""
+    repository = the_repository()
+    if create:
+        repository.branch(name)
+    repository.switch(name)
+    say(f"On branch [bold]{plain(name)}[/]")
+
+
+def tag(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The tag; none: list them all.")
+    ] = None,
+    at: _At = "HEAD",
+    delete: Annotated[
+        str | None,
+        typer.Option("--delete", "-d", metavar="NAME", help="Delete a tag; its snapshot stays."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List tags, or create or delete one. A tag is a name that does not move."""
+    repository = the_repository()
+    _at_most_one(name, delete)
+    if delete:
+        id = repository.delete_tag(delete)
+        say(f"Deleted tag {plain(delete)} (it was at {id[:SHORT]})")
+    elif name:
+        repository.tag(name, at=at)
+        say(f"Tagged {repository.tags()[name][:SHORT]} as [bold]{plain(name)}[/]")
+    else:
+        _list(repository.tags(), None, json)
+
+
+def _at_most_one(*given: object) -> None:
+    if sum(value is not None for value in given) > 1:
+        raise UsageError("a name, --delete and --rename exclude each other")
+
+
+def _list(refs: dict[str, str], current: str | None, json: bool) -> None:
+    repository = the_repository()
+    if json:
+        rows = [{"name": n, "snapshot": id, "current": n == current} for n, id in refs.items()]
+        print_json(rows)
+        return
+    cells = []
+    for name, id in refs.items():
+        snapshot = repository.snapshot(id)
+        first = snapshot.message.strip().partition("\n")[0]
+        mark = "*" if name == current else ""
+        cells.append([mark, name, id[:SHORT], when(snapshot.time), first])
+    if cells:
+        print_table(["", "name", "snapshot", "time", "message"], cells)

@@ -1,0 +1,151 @@
+"""Verbs about the repository as a whole: init, status, ls, verify."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datasnap.cli.options import Json, Revision, the_repository
+from datasnap.cli.output import (
+    SHORT,
+    hint,
+    plain,
+    plural,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    size,
+    when,
+)
+
+if TYPE_CHECKING:
+    from datasnap.repository import Snapshot
+
+
+def init(
+    place: Annotated[
+        str, typer.Argument(metavar="[PLACE]", help="A folder, s3://…, gs://… or az://…")
+    ] = ".",
+) -> None:
+    """Make a repository, in a folder or an object store."""
+    from datasnap.repository import init_repository
+
+    repository = init_repository(place)
+    say(f"Made a repository at {plain(repository.url)}")
+    hint("Next: datasnap import TABLE FILE --key COLUMN")
+
+
+def status(json: Json = False) -> None:
+    """Show the current branch and what the store holds."""
+    repository = the_repository()
+    branch = repository.head
+    newest = repository.snapshot() if branch in repository.branches() else None
+    held = repository.size()
+    if json:
+        print_json(
+            {
+                "repository": repository.url,
+                "branch": branch,
+                "snapshot": newest.id if newest else None,
+                "tables": newest.tables if newest else [],
+                "branches": len(repository.branches()),
+                "tags": len(repository.tags()),
+                "store": held._asdict(),
+            }
+        )
+        return
+    say(f"On branch [bold]{plain(branch)}[/] of {plain(repository.url)}")
+    if newest is None:
+        say("No snapshot yet")
+        hint("Next: datasnap import TABLE FILE --key COLUMN")
+        return
+    message = plain(_first_line(newest.message))
+    say(f"Newest    [yellow]{newest.id[:SHORT]}[/]  {when(newest.time)}  {message}")
+    rows = sum(newest.table(name).row_count for name in newest.tables)
+    say(f"Tables    {plural(len(newest.tables), 'table')}, {plural(rows, 'row')}")
+    say(
+        f"Refs      {plural(len(repository.branches()), 'branch')}, "
+        f"{plural(len(repository.tags()), 'tag')}"
+    )
+    say(f"Store     {size(held.bytes)} in {plural(held.packs, 'pack')}, {held.chunks:,} chunks")
+
+
+def ls(ref: Revision = "HEAD", json: Json = False) -> None:
+    """List the tables of a version."""
+    snapshot = the_repository().snapshot(ref)
+    tables = _tables(snapshot)
+    if json:
+        print_json(tables)
+        return
+    print_table(
+        ["table", ">rows", ">columns", ">size", "key"],
+        [
+            [
+                t["table"],
+                f"{t['rows']:,}",
+                f"{t['columns']:,}",
+                size(t["bytes"]),
+                ", ".join(t["key"]),
+            ]
+            for t in tables
+        ],
+    )
+
+
+def verify(
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep/--quick",
+            help="Also decode every chunk and hash its values again, or only check its bytes.",
+        ),
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Check that all data is present, intact, and what its ID says."""
+    repository = the_repository()
+    with progress_bar() as progress:
+        report = repository.verify(deep=deep, progress=progress)
+    if json:
+        import msgspec
+
+        print_json({**msgspec.to_builtins(report), "ok": report.ok})
+    else:
+        say(
+            f"{plural(report.snapshots, 'snapshot')}, {plural(report.tables, 'table version')}, "
+            f"{plural(report.chunks, 'chunk')} ({size(report.bytes)}) "
+            f"in {plural(report.packs, 'pack')}"
+        )
+        for problem in report.problems:
+            say(f"[red]✗[/] {plain(problem.where)}: {plain(problem.message)}")
+        if report.ok:
+            how = "present, intact, and hash to their IDs" if deep else "present and intact"
+            say(f"[green]✓[/] all are {how}")
+    if not report.ok:
+        from datasnap.errors import CorruptData
+
+        count = plural(len(report.problems), "problem")
+        raise CorruptData(f"{count} found", hint="Other versions of the tables are not affected.")
+
+
+def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
+    found = []
+    for name in snapshot.tables:
+        table = snapshot.table(name)
+        found.append(
+            {
+                "table": name,
+                "id": table.id,
+                "rows": table.row_count,
+                "columns": len(table.schema),
+                "bytes": table.stored_bytes,
+                "key": table.key,
+            }
+        )
+    return found
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0]
