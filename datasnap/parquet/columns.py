@@ -44,6 +44,7 @@ class Encoding(StrEnum):
     DICTIONARY = "DICTIONARY"
     DELTA = "DELTA_BINARY_PACKED"
     SPLIT = "BYTE_STREAM_SPLIT"
+    LENGTHS = "DELTA_LENGTH_BYTE_ARRAY"
 
 
 class Leaf(msgspec.Struct, frozen=True, array_like=True):

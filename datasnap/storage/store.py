@@ -20,7 +20,7 @@ from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, ch
 #: Records closer than this are read together, with what lies between.
 _GAP = 64 << 10
 _MAX_READ = 16 << 20
-#: Sealed packs that wait to be written.
+#: Sealed packs that wait to be written; each is as large in memory as on disk.
 _IN_FLIGHT = 2
 
 
@@ -51,7 +51,7 @@ class Store:
     """
 
     def __init__(
-        self, backend: Backend, *, pack_bytes: int = 64 << 20, cache_bytes: int = 64 << 20
+        self, backend: Backend, *, pack_bytes: int = 32 << 20, cache_bytes: int = 64 << 20
     ) -> None:
         self.backend = backend
         self.pack_bytes = pack_bytes

@@ -120,6 +120,8 @@ def _candidates(leaf: pa.DataType, column: pa.Array) -> list[Encoding]:
     elif pt.is_float32(leaf) or pt.is_float64(leaf):
         # (DuckDB 2.0 reads split bytes of no other types.)
         found.append(Encoding.SPLIT)
+    elif pt.is_string(leaf) or pt.is_binary(leaf):
+        found.append(Encoding.LENGTHS)
     return found
 
 

@@ -219,8 +219,9 @@ def _from_parquet(files: list[str]) -> Source:
 
     def batches(columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         for file in files:
-            # pre_buffer would hold the compressed row groups of the whole file.
-            with pq.ParquetFile(file, pre_buffer=False, memory_map=False) as parquet:
+            # Pages are read as they are needed: whole column chunks of a large row group
+            # would take most of the memory of an import.
+            with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
                 names = None if columns is None else list(columns)
                 stream = parquet.iter_batches(_batch_rows(parquet.metadata), columns=names)
                 yield from _reading(stream, file)
