@@ -136,6 +136,10 @@ class ObjectStoreBackend:
         try:
             yield
         except (exceptions.NotFoundError, FileNotFoundError) as error:
+            if "NoSuchBucket" in str(error):
+                raise StorageError(
+                    f"the bucket of {self.url} does not exist", hint="Make it first."
+                ) from error
             raise MissingFile(path) from error
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
             raise Conflict(f"{path} was changed by another writer") from error

@@ -79,7 +79,7 @@ class Store:
         return data
 
     def read_range(self, id: bytes, start: int, length: int) -> bytes:
-        """A part of a record.
+        """A part of a record, cut at its end.
 
         The first touch of a record in this process reads and checks the whole of it, and keeps
         it for a while; later ones read what they need.
@@ -92,6 +92,7 @@ class Store:
             return kept[start : start + length]
         if id in self._verified:
             found = self._locate(id)
+            length = max(0, min(length, found.length - start))
             return self.backend.read_range(PACKS + found.pack, found.offset + start, length)
         record = self.read(id)
         if len(record) > length + (1 << 12):  # more of it may be wanted soon

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from datasnap.config import TableSettings
-from datasnap.parquet import Encoding, PageLayout, encode_columns, leaf_types, stored_type
+from datasnap.parquet import Encoding, PageLayout, encode_columns, leaf_types, stored_type, to_stored
 from datasnap.snapshots.objects import FieldId, Profile
 from datasnap.tables.rowhash import can_hash
 
@@ -21,6 +21,7 @@ _WORTH = 0.97
 _TOO_DISTINCT = 0.6
 #: Boundary columns of a table without a key: enough to tell most rows apart.
 _MAX_BOUNDARY_COLUMNS = 3
+_BOUNDARY_ROWS = 10_000
 
 
 def choose_profile(
@@ -99,10 +100,11 @@ def _boundary_columns(sample: pa.Table, fields: Sequence[FieldId]) -> tuple[Fiel
     Fixed-width ones are preferred, as they hash faster and are less often free text.
     """
     scored = []
-    head = sample.slice(0, 10_000)
-    for position, (field, column) in enumerate(zip(fields, head.columns, strict=True)):
-        if not can_hash(stored_type(column.type)):
+    head = sample.slice(0, _BOUNDARY_ROWS)
+    for position, (field, given) in enumerate(zip(fields, head.columns, strict=True)):
+        if not can_hash(stored_type(given.type)):
             continue
+        column = to_stored(given.combine_chunks())
         distinct = pc.count_distinct(column).as_py() / max(1, len(column))
         text = 0.5 if pt.is_string(column.type) or pt.is_binary(column.type) else 1.0
         scored.append((-round(distinct * text, 2), position, field))
