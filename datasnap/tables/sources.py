@@ -151,11 +151,7 @@ def _files(path: str) -> list[str]:
     if "://" in path:
         return [path]
     if Path(path).is_dir():
-        found = sorted(
-            str(p)
-            for p in Path(path).rglob("*")
-            if p.is_file() and _suffix(p.name) in _FORMATS and not p.name.startswith((".", "_"))
-        )
+        found = sorted(str(p) for p in Path(path).rglob("*") if _is_data(p.relative_to(path), p))
         if not found:
             raise BadInput(
                 f"the folder {path} holds no data files",
@@ -168,6 +164,12 @@ def _files(path: str) -> list[str]:
     if not found:
         raise BadInput(f"no such file: {path}", hint=_nearby(path))
     return found
+
+
+def _is_data(name: Path, file: Path) -> bool:
+    """Whether a file in a folder is meant: not hidden, not a marker like _SUCCESS."""
+    hidden = any(part.startswith((".", "_")) for part in name.parts)
+    return not hidden and _suffix(name.name) in _FORMATS and file.is_file()
 
 
 def _nearby(path: str) -> str:
