@@ -193,7 +193,8 @@ def _empty_file(schema: pa.Schema) -> pq.FileMetaData:
 
 def _empty_bytes(schema: pa.Schema) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink, store_decimal_as_integer=True)
+    # (`Schema.empty_table` would import pandas, if it is installed: a third of a second.)
+    pq.write_table(pa.Table.from_batches([], schema), sink, store_decimal_as_integer=True)
     return sink.getvalue()
 
 

@@ -4,7 +4,7 @@ On every connection:
 
     rides                                   the tables of the snapshot it was made at, as views
     "main".rides, "exp/fare".rides          the tables at any branch or tag, a schema each
-    snapshot('rides', 'main~2')             a table at any revision
+    snapshot('rides', 'main~2')             a table at any revision (by default, the connection's)
     log(), log('exp')                       the history that leads to a revision, newest first
 
 A connection sees the refs as they were when it was made, however long it lives. (Schemas are made
@@ -138,13 +138,16 @@ class _FrozenRefs:
 
 
 def _macros(at: SnapshotId | None) -> Iterable[str]:
+    own = literal(at.hex() if at else "HEAD")
     yield (
-        "CREATE MACRO main.snapshot(table_name, ref) AS TABLE "
+        f"CREATE MACRO main.snapshot(table_name, ref := {own}) AS TABLE "
         "(SELECT * FROM read_parquet('datasnap://' || ref || '/' || table_name || '.parquet'))"
     )
-    log = "TABLE (SELECT * FROM read_parquet('datasnap://.log/' || {} || '.parquet'))"
-    own = literal(at.hex() if at else "HEAD")
-    yield f"CREATE MACRO main.log() AS {log.format(own)}, (ref) AS {log.format('ref')}"
+    # A default, not an overload without arguments: DuckDB would read the whole log to bind that.
+    yield (
+        f"CREATE MACRO main.log(ref := {own}) AS TABLE "
+        "(SELECT * FROM read_parquet('datasnap://.log/' || ref || '.parquet'))"
+    )
 
 
 def _wanted(

@@ -47,7 +47,7 @@ def read_table(
 ) -> pa.Table:
     """All rows, in stored order, with exactly the types and metadata that were written."""
     schema, groups = _select(schema, groups, columns)
-    return pa.concat_tables([schema.empty_table(), *_read(schema, groups, fetch)])
+    return pa.concat_tables([pa.Table.from_batches([], schema), *_read(schema, groups, fetch)])
 
 
 def read_batches(
