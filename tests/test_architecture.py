@@ -63,7 +63,11 @@ def test_every_module_stands_on_a_floor() -> None:
 
 
 def test_only_the_parquet_floor_knows_thrift() -> None:
-    users = [p for p in ROOT.rglob("*.py") if "thrift" in " ".join(imports(p)) or "import thrift" in p.read_text()]
+    users = [
+        p
+        for p in ROOT.rglob("*.py")
+        if "thrift" in " ".join(imports(p)) or "import thrift" in p.read_text()
+    ]
     assert {p.parent.name for p in users} == {"parquet"}
 
 
@@ -77,7 +81,12 @@ def test_every_file_says_what_it_is_and_stays_small() -> None:
 def test_public_names_exist_and_are_documented() -> None:
     for name in datasnap.__all__:
         assert getattr(datasnap, name).__doc__, name
-    for cls in (datasnap.Repository, datasnap.Snapshot, datasnap.TableVersion, datasnap.Transaction):
+    for cls in (
+        datasnap.Repository,
+        datasnap.Snapshot,
+        datasnap.TableVersion,
+        datasnap.Transaction,
+    ):
         for name, member in vars(cls).items():
             if not name.startswith("_") and (callable(member) or isinstance(member, property)):
                 assert member.__doc__, f"{cls.__name__}.{name}"

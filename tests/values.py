@@ -43,7 +43,10 @@ EVERY_TYPE: list[tuple[pa.Field, list]] = [
     (pa.field("time_us", pa.time64("us")), [dt.time(1, 2, 3, 4), None]),
     (pa.field("time_ns", pa.time64("ns")), [dt.time(1, 2, 3, 4), None]),
     *[
-        (pa.field(f"ts_{unit}_{zone}", pa.timestamp(unit, zone)), [_NOW.replace(microsecond=0), None])
+        (
+            pa.field(f"ts_{unit}_{zone}", pa.timestamp(unit, zone)),
+            [_NOW.replace(microsecond=0), None],
+        )
         for unit in ("s", "ms", "us", "ns")
         for zone in (None, "UTC", "Europe/Berlin")
     ],

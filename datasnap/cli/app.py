@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -50,7 +51,7 @@ def main(
     remember_repository(repo)
 
 
-for verb, function in {
+_VERBS: dict[str, Callable[..., None]] = {
     "init": store.init,
     "import": data.import_,
     "status": store.status,
@@ -64,5 +65,6 @@ for verb, function in {
     "export": data.export,
     "drop": data.drop,
     "verify": store.verify,
-}.items():
-    app.command(verb)(function)
+}
+for _verb, _function in _VERBS.items():
+    app.command(_verb)(_function)

@@ -161,7 +161,8 @@ def _take_out(file: memoryview, arrays: Sequence[pa.Array]) -> list[EncodedColum
     chunks = iter(groups[0][_GROUP_COLUMNS][1].items)
     encoded = []
     for array in arrays:
-        leaves, buffers = [], []
+        leaves: list[Leaf] = []
+        buffers: list[bytes | memoryview] = []
         for _ in leaf_types(array.type):
             leaf, start = _leaf(next(chunks)[_CHUNK_METADATA][1])
             leaves.append(leaf)

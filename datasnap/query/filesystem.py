@@ -2,7 +2,8 @@
 
     datasnap://main/rides.parquet                       in the repository found from here upward
     datasnap://v1.0/raw/rides.parquet::file:///data/repo          in a repository named by chaining
-    datasnap://main~2/rides.parquet::s3://bucket/repo
+    datasnap://main~2/rides.parquet::s3://bucket/repo     (fsspec asks for s3fs, or for
+                                        `obstore.fsspec.register("s3")`, to take this apart)
 
 Reading is all there is: data come in by transactions. A name is resolved when it is opened, to
 files named by content (`.table/<table ID>/<part>.parquet`), which never change; so no cache, of
@@ -46,7 +47,8 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         fo: where the repository is, without protocol, as fsspec's URL chaining passes it; None:
             the one found from the working directory upward, or $DATASNAP_REPO.
         target_protocol: the protocol of `fo`.
-        repository: an open repository, instead of `fo`.
+        repository: an open repository or the place of one, instead of `fo`; as storage options:
+            `pandas.read_parquet(path, storage_options={"repository": "s3://bucket/repo"})`.
         resolve: how refs become snapshots; None: as they are when a file is opened. A DuckDB
             connection passes a frozen view here.
     """
@@ -59,15 +61,15 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         fo: str | None = None,
         target_protocol: str | None = None,
         target_options: dict[str, Any] | None = None,
-        repository: Repository | None = None,
+        repository: Repository | str | None = None,
         resolve: Callable[[str], SnapshotId] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if repository is None:
+        if repository is None or isinstance(repository, str):
             from datasnap.repository import open_repository
 
-            repository = open_repository(_location(fo, target_protocol))
+            repository = open_repository(repository or _location(fo, target_protocol))
         self._repository = repository
         self._resolve = resolve or repository.resolve
         self._files: dict[str, tuple[VirtualFile, str]] = {}
@@ -236,7 +238,7 @@ def _location(fo: str | None, target_protocol: str | None) -> str | None:
         return os.environ.get("DATASNAP_REPO")
     if target_protocol in (None, "file", "local") or "://" in fo:
         return fo
-    return f"{target_protocol}://{fo}"
+    return f"{target_protocol}://{fo.lstrip('/')}"
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:

@@ -100,9 +100,13 @@ def copy_result(connection: duckdb.DuckDBPyConnection, query: str, to: Path, for
 def query_error(error: duckdb.Error) -> BadQuery:
     """DuckDB's words, in one line and a hint."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else "the query failed"
+    if not lines:
+        return BadQuery("the query failed")
+    if lines[0].startswith("Traceback"):
+        # An error of our file system, which DuckDB passes on as text: `module.Name: message`.
+        return BadQuery(lines[-1].partition(": ")[2] or lines[-1])
     hint = next((line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))), "")
-    return BadQuery(first, hint=hint)
+    return BadQuery(lines[0], hint=hint)
 
 
 def quote(name: str) -> str:

@@ -46,7 +46,7 @@ from datasnap.snapshots.objects import ChunkId
 _DOMAIN = b"datasnap chunk 1\0"
 _NAN_BITS = {2: 0x7E00, 4: 0x7FC00000, 8: 0x7FF8000000000000}
 
-Buffer = bytes | memoryview | npt.NDArray[Any]
+Buffer = Any  # bytes, memoryview or a contiguous array: what PEP 688 names from Python 3.12 on
 Update = Callable[[Buffer], None]
 
 
@@ -195,4 +195,5 @@ def _one_nan(view: memoryview, width: int) -> memoryview:
     if not nan.any():
         return view
     bits = np.where(nan, np.array(_NAN_BITS[width], f"<u{width}"), values.view(f"<u{width}"))
-    return memoryview(np.ascontiguousarray(bits)).cast("B")
+    canonical: Buffer = np.ascontiguousarray(bits)
+    return memoryview(canonical).cast("B")

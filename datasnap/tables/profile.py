@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from datasnap.config import TableSettings
-from datasnap.parquet import Encoding, PageLayout, encode_columns, leaf_types, stored_type, to_stored
+from datasnap.parquet import (
+    Encoding,
+    PageLayout,
+    encode_columns,
+    leaf_types,
+    stored_type,
+    to_stored,
+)
 from datasnap.snapshots.objects import FieldId, Profile
 from datasnap.tables.rowhash import can_hash
 

@@ -84,8 +84,8 @@ def _words(array: pa.Array) -> Words:
 def _spans(array: pa.Array) -> tuple[npt.NDArray[np.uint8], Words, Words]:
     """The bytes of a string or binary array, and where each value starts and ends in them."""
     _, offsets, data = array.buffers()
-    bounds = np.frombuffer(offsets or bytes(4), np.int32)
-    bounds = bounds[array.offset : array.offset + len(array) + 1].astype(np.uint64)
+    offsets = np.frombuffer(offsets or bytes(4), np.int32)
+    bounds = offsets[array.offset : array.offset + len(array) + 1].astype(np.uint64)
     bytes_ = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     return bytes_, bounds[:-1], bounds[1:]
 

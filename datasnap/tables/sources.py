@@ -250,11 +250,9 @@ def _from_text(files: list[str], kind: str) -> Source:
         # Text must give the same rows in the same order each time it is imported.
         connection.execute("SET preserve_insertion_order = true")
         connection.execute("SET TimeZone = 'UTC'")
-        if kind == "csv":
-            found = connection.read_csv(files, null_padding=False)
-        else:
-            found = connection.read_json(files)
-        return found if columns is None else found.project(", ".join(map(_quote, columns)))
+        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        wanted = "*" if columns is None else ", ".join(map(_quote, columns))
+        return connection.sql(f"SELECT {wanted} FROM read_{kind}([{listed}])")
 
     def batches(columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         try:

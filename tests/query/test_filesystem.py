@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import fsspec
+import obstore.fsspec
 import pandas
 import polars
 import pyarrow as pa
@@ -57,9 +58,7 @@ def test_polars_and_pyarrow_read_an_open_file(full: Repository, rides: pa.Table)
         assert polars.read_parquet(file).equals(polars.from_arrow(rides))
 
 
-def test_pyarrow_reads_through_the_file_system(
-    files: DatasnapFileSystem, rides: pa.Table
-) -> None:
+def test_pyarrow_reads_through_the_file_system(files: DatasnapFileSystem, rides: pa.Table) -> None:
     assert pq.read_table("main/raw/rides.parquet", filesystem=files).equals(rides)
     some = ds.dataset("main/raw/rides.parquet", filesystem=files).to_table(
         columns=["fare"], filter=ds.field("ride_id") < 1000
@@ -70,9 +69,12 @@ def test_pyarrow_reads_through_the_file_system(
 def test_chaining_reaches_any_backend(location: str) -> None:
     repo = datasnap.init(location)
     write(repo, "t", pa.table({"a": [5]}))
+    obstore.fsspec.register("s3")  # fsspec wants some S3 implementation to take the URL apart
     place = location if "://" in location else f"file://{location}"
     with fsspec.open(f"datasnap://main/t.parquet::{place}") as file:
         assert pq.read_table(file).to_pylist() == [{"a": 5}]
+    options = {"repository": location}
+    assert pandas.read_parquet("datasnap://main/t.parquet", storage_options=options).a[0] == 5
 
 
 def test_refs_are_folders_and_tables_are_files(files: DatasnapFileSystem) -> None:

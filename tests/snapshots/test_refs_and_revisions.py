@@ -99,9 +99,7 @@ def test_a_revision_by_time(repo: Repository, three: list[str]) -> None:
 @pytest.mark.parametrize(
     "revision", ["mian", "main~3", "main^2", "00000000", "", "main~x", "../main", "v9"]
 )
-def test_an_unknown_revision_is_said(
-    repo: Repository, three: list[str], revision: str
-) -> None:
+def test_an_unknown_revision_is_said(repo: Repository, three: list[str], revision: str) -> None:
     if revision == "":
         assert repo.snapshot("").id == three[2]
         return

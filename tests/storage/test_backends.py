@@ -73,27 +73,33 @@ def test_a_ref_is_deleted_only_at_the_version_expected(backend: Backend) -> None
     assert backend.read_ref("refs/heads/x") is None
 
 
+def race(location: str, version: str, turn: int) -> list[int]:
+    """Six writers swap one ref from the same version at once; returns those who won."""
+    won: list[int] = []
+    barrier = threading.Barrier(6)
+
+    def swap(writer: int) -> None:
+        own = open_backend(location)
+        barrier.wait()
+        try:
+            own.write_ref("refs/heads/main", f"{turn} by {writer}".encode(), version)
+            won.append(writer)
+        except Conflict:
+            pass
+
+    threads = [threading.Thread(target=swap, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return won
+
+
 def test_of_racing_writers_exactly_one_wins_each_round(location: str) -> None:
     backend = open_backend(location)
     version = backend.write_ref("refs/heads/main", b"start", None)
     for turn in range(3):
-        won: list[int] = []
-        barrier = threading.Barrier(6)
-
-        def swap(writer: int, turn: int = turn, version: str = version) -> None:
-            own = open_backend(location)
-            barrier.wait()
-            try:
-                own.write_ref("refs/heads/main", f"{turn} by {writer}".encode(), version)
-                won.append(writer)
-            except Conflict:
-                pass
-
-        threads = [threading.Thread(target=swap, args=(i,)) for i in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        won = race(location, version, turn)
         data, version = backend.read_ref("refs/heads/main") or (b"", "")
         assert won == [int(data.split()[-1])]
 
@@ -122,7 +128,7 @@ def test_an_unknown_protocol_is_refused() -> None:
 
 
 def test_an_unreachable_object_store_is_one_clear_error(
-    s3: str, monkeypatch: pytest.MonkeyPatch
+    s3: str,
 ) -> None:
     backend = open_backend("s3://no-such-bucket/repo")
     with pytest.raises(StorageError) as caught:

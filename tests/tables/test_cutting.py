@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -64,9 +66,7 @@ def test_segments_keep_their_bounds(rides: pa.Table) -> None:
 def test_how_the_stream_is_cut_into_batches_does_not_matter(cuts: list[int]) -> None:
     table = pa.table({"id": range(20_000)})
     edges = [0, *sorted(cuts), 20_000]
-    batches = [
-        b for a, z in zip(edges, edges[1:], strict=False) for b in table.slice(a, z - a).to_batches()
-    ]
+    batches = [b for a, z in pairwise(edges) for b in table.slice(a, z - a).to_batches()]
     layout = profile(100, 800, 8)
     found = [s.num_rows for s in cut_segments(batches, layout, (0,))]
     assert found == lengths(table, layout)

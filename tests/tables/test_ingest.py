@@ -184,7 +184,9 @@ def test_composite_and_text_keys_sort_by_all_their_columns(repo: Repository) -> 
     names = pa.array([f"größe {i}" for i in random.permutation(300)]).take(
         pa.array(random.integers(0, 300, 5000))
     )
-    table = pa.table({"name": names, "day": random.permutation(5000), "x": random.normal(size=5000)})
+    table = pa.table(
+        {"name": names, "day": random.permutation(5000), "x": random.normal(size=5000)}
+    )
     write(repo, "rides", table, key=["name", "day"])
     expected = table.sort_by([("name", "ascending"), ("day", "ascending")])
     assert repo.snapshot().table("rides").to_arrow().equals(expected)

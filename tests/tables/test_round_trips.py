@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import duckdb
 import polars
@@ -21,11 +22,9 @@ every_type = pytest.mark.parametrize(
 )
 
 
-def exported(repo: Repository, name: str, to: object) -> bytes:
-    path = f"{to}/exported.parquet"
-    repo.snapshot().table(name).export(path)
-    with open(path, "rb") as file:
-        return file.read()
+def exported(repo: Repository, name: str, to: Path) -> bytes:
+    repo.snapshot().table(name).export(to / "exported.parquet")
+    return (to / "exported.parquet").read_bytes()
 
 
 @every_type
@@ -45,7 +44,7 @@ def test_a_table_reads_back_equal_metadata_included(
 
 @every_type
 def test_other_readers_agree_on_the_virtual_file(
-    repo: Repository, tmp_path: object, field: pa.Field, values: list
+    repo: Repository, tmp_path: Path, field: pa.Field, values: list
 ) -> None:
     table = table_of(field, values, 3)
     write(repo, "t", table, key="id")

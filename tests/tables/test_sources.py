@@ -23,7 +23,12 @@ from tests.conftest import write
 @pytest.fixture
 def small() -> pa.Table:
     return pa.table(
-        {"id": [1, 2, 3], "name": ["a", None, "zwölf"], "x": [0.5, 1.5, None], "ok": [True, False, None]}
+        {
+            "id": [1, 2, 3],
+            "name": ["a", None, "zwölf"],
+            "x": [0.5, 1.5, None],
+            "ok": [True, False, None],
+        }
     )
 
 
@@ -104,9 +109,13 @@ def test_a_folder_a_glob_and_a_list_are_read_in_order_of_names(
         assert imported(repo, data).equals(small)
 
 
-def test_a_parquet_file_keeps_types_that_duckdb_has_not(
-    repo: Repository, tmp_path: Path
-) -> None:
+def test_several_csv_files(repo: Repository, tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"it's {i}.csv").write_text(f"a,b\n{i},x\n")
+    assert imported(repo, f"{tmp_path}/*.csv")["a"].to_pylist() == [0, 1, 2]
+
+
+def test_a_parquet_file_keeps_types_that_duckdb_has_not(repo: Repository, tmp_path: Path) -> None:
     table = pa.table({"id": [2, 1], "half": pa.array([1.5, 2.5], pa.float16())})
     pq.write_table(table, tmp_path / "t.parquet")
     expected = table.sort_by("id")
