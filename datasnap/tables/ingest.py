@@ -42,6 +42,7 @@ from datasnap.tables.sources import Source
 
 #: Rows looked at to choose the layout of a new table.
 _SAMPLE_ROWS = 1 << 16
+_RELEASE_EVERY = 3
 #: With fewer rows than this a trial of encodings says nothing about the rows to come.
 _MIN_TRIAL_ROWS = 1 << 12
 
@@ -218,7 +219,11 @@ def _write(
 ) -> tuple[PartRef, ...]:
     """Hash and encode segments in the pool, and list the results in row order."""
     running: deque[Future[list[WrittenSegment]]] = deque()
-    for segment in segments:
+    for count, segment in enumerate(segments):
+        if count % _RELEASE_EVERY == 0:
+            # Else Arrow's allocator keeps as much again as is in use (measured: 690 or 600 MiB
+            # at the peak of an import of 5 M rows).
+            pa.default_memory_pool().release_unused()
         running.append(pool.submit(writer.write, segment))
         if len(running) > threads + 1:
             _list(running.popleft(), writer, builder)
