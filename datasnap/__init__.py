@@ -17,22 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datasnap.errors import DatasnapError
-    from datasnap.repository import Repository, Snapshot, TableVersion
-    from datasnap.repository import init_repository as init
-    from datasnap.repository import open_repository as open  # noqa: A004
+    from datasnap.places import init_repository as init
+    from datasnap.places import open_repository as open  # noqa: A004
+    from datasnap.repository import Repository
     from datasnap.transaction import TableChange, Transaction
+    from datasnap.versions import Snapshot, TableVersion
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "DatasnapError": ("datasnap.errors", "DatasnapError"),
     "Repository": ("datasnap.repository", "Repository"),
-    "Snapshot": ("datasnap.repository", "Snapshot"),
+    "Snapshot": ("datasnap.versions", "Snapshot"),
     "TableChange": ("datasnap.transaction", "TableChange"),
-    "TableVersion": ("datasnap.repository", "TableVersion"),
+    "TableVersion": ("datasnap.versions", "TableVersion"),
     "Transaction": ("datasnap.transaction", "Transaction"),
-    "init": ("datasnap.repository", "init_repository"),
-    "open": ("datasnap.repository", "open_repository"),
+    "init": ("datasnap.places", "init_repository"),
+    "open": ("datasnap.places", "open_repository"),
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ from datasnap.tables.scan import copy_file
 
 if TYPE_CHECKING:
     from datasnap.parquet import Fetch, VirtualFile
-    from datasnap.repository import TableVersion
+    from datasnap.versions import TableVersion
 
 _TEXT = {
     ".csv": "(FORMAT csv, HEADER)",

@@ -12,7 +12,8 @@ from datasnap.cli.output import SHORT, plain, plural, print_json, print_table, s
 from datasnap.errors import UnknownName
 
 if TYPE_CHECKING:
-    from datasnap.repository import Repository, Snapshot, TableVersion
+    from datasnap.repository import Repository
+    from datasnap.versions import Snapshot, TableVersion
 
 
 def log(

@@ -19,7 +19,7 @@ def remember_repository(place: str | None) -> None:
 
 def the_repository() -> Repository:
     """The repository that the command line, DATASNAP_REPO or the working directory names."""
-    from datasnap.repository import open_repository
+    from datasnap.places import open_repository
 
     return open_repository(_given[0] if _given else None)
 

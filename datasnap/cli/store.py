@@ -21,7 +21,7 @@ from datasnap.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from datasnap.repository import Snapshot
+    from datasnap.versions import Snapshot
 
 
 def init(
@@ -30,7 +30,7 @@ def init(
     ] = ".",
 ) -> None:
     """Make a repository, in a folder or an object store."""
-    from datasnap.repository import init_repository
+    from datasnap.places import init_repository
 
     repository = init_repository(place)
     say(f"Made a repository at {plain(repository.url)}")

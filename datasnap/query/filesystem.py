@@ -67,7 +67,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
     ) -> None:
         super().__init__(**options)
         if repository is None or isinstance(repository, str):
-            from datasnap.repository import open_repository
+            from datasnap.places import open_repository
 
             repository = open_repository(repository or _location(fo, target_protocol))
         self._repository = repository

@@ -14,6 +14,7 @@ for as many refs as the setting `sql.ref_schemas` says; `snapshot()` takes them 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: The schema that holds the views of the connection's own snapshot. It is no possible ref name.
 _OWN = "(snapshot)"
+#: DuckDB's own schemas.
+_RESERVED = ("information_schema", "pg_catalog")
 
 
 def connect(
@@ -41,7 +44,7 @@ def connect(
         query: when given, only views whose names occur in this SQL text are made: making one
             costs about a millisecond.
     """
-    frozen = _FrozenRefs(repository, at)
+    frozen = _FrozenRefs(repository)
     connection = duckdb.connect()
     filesystem = DatasnapFileSystem(
         repository=repository, resolve=frozen.resolve, skip_instance_cache=True
@@ -122,17 +125,15 @@ def literal(text: str) -> str:
 class _FrozenRefs:
     """Refs as they stood when the connection was made."""
 
-    def __init__(self, repository: Repository, at: SnapshotId | None) -> None:
+    def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self.refs = {**repository.refs.tags(), **repository.refs.branches()}
-        self._fixed = {_OWN: at} if at is not None else {}
+        self._head = repository.refs.head()
 
     def resolve(self, revision: str) -> SnapshotId:
-        if revision in self._fixed:
-            return self._fixed[revision]
         match = re.match(r"[^~^]*?(?=[~^]|@\{|$)", revision)
         base = match.group() if match else revision
-        head = self._repository.refs.head() if base in ("", "HEAD", "@") else base
+        head = self._head if base in ("", "HEAD", "@") else base
         if head in self.refs:
             base_id = self.refs[head].hex()
             return self._repository.resolve(base_id + revision[len(base) :])
@@ -157,9 +158,18 @@ def _macros(at: SnapshotId | None) -> Iterable[str]:
 def _wanted(
     refs: dict[str, SnapshotId], query: str | None, limit: int
 ) -> list[tuple[str, SnapshotId]]:
+    names = [name for name in _distinct(refs) if name not in _RESERVED]
     if query is not None:
-        return [(name, id) for name, id in refs.items() if name.lower() in query.lower()]
-    return list(refs.items())[-limit:]
+        names = [name for name in names if name.lower() in query.lower()]
+    return [(name, refs[name]) for name in names[-limit:]]
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Names that SQL can tell apart: it takes `Exp` and `exp` for one, so neither is given.
+    `snapshot()` reaches both."""
+    names = list(names)
+    count = Counter(name.lower() for name in names)
+    return [name for name in names if count[name.lower()] == 1]
 
 
 def _make_views(
@@ -170,13 +180,12 @@ def _make_views(
     query: str | None,
 ) -> None:
     schema = quote(ref)
-    if ref != _OWN:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    for name in repository.tree(id).entries:
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    for name in _distinct(repository.tree(id).entries):
         if query is not None and name.lower() not in query.lower():
             continue
         # By content, not by ref: the view must mean the same however it is reached.
         path = literal(f"datasnap://{id.hex()}/{name}.parquet")
         connection.execute(
-            f"CREATE OR REPLACE VIEW {schema}.{quote(name)} AS SELECT * FROM read_parquet({path})"
+            f"CREATE VIEW {schema}.{quote(name)} AS SELECT * FROM read_parquet({path})"
         )

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, time, timedelta
 
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
-from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
+from datasnap.snapshots.objects import Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import HEAD, Refs
 
@@ -119,11 +119,6 @@ class Revisions:
             if snapshot.time <= limit:
                 return ancestor
         raise UnknownName("ref", revision, where="(the history begins later)")
-
-
-def snapshot_id(data: bytes) -> SnapshotId:
-    """Bytes as a snapshot ID."""
-    return SnapshotId(ObjectId(data))
 
 
 def _microseconds(when: str) -> int:

@@ -119,12 +119,6 @@ class Index:
         if len(self._tables) > MAX_FILES:
             self._merge()
 
-    def clear(self) -> None:
-        """Remove all index files: the packs hold all that they said."""
-        for name, _ in self._backend.list(INDEX):
-            self._backend.delete(INDEX + name)
-        self._tables = {}
-
     def _merge(self) -> None:
         """One file for the small ones. The new is there before the old go."""
         old = sorted(self._tables, key=lambda name: len(self._tables[name].prefixes))

@@ -120,29 +120,9 @@ class Store:
                 found[id] = record
         return [found[id] for id in ids]
 
-    def check(self, id: bytes) -> int:
-        """Read a record from the backend and check it, whatever is cached.
-
-        Returns:
-            Its bytes.
-
-        Raises:
-            MissingRecord, CorruptData.
-        """
-        return len(self.read(id))
-
     def kinds(self) -> npt.NDArray[np.uint8]:
         """The kind of every record that the store has."""
         return self._index.kinds()
-
-    def refresh(self) -> None:
-        """See what other writers have added since."""
-        self._index.refresh()
-
-    def rebuild_index(self) -> None:
-        """Make the index anew, from the packs alone."""
-        self._index.clear()
-        self._index.adopt_packs()
 
     def session(self) -> Session:
         """Begin to write."""

@@ -80,7 +80,7 @@ def test_a_connection_never_sees_a_later_snapshot(full: Repository, rides: pa.Ta
     before = [connection.sql(q).fetchall() for q in queries]
     write(full, "rides", rides.slice(0, 5))
     full.switch("exp/a")
-    assert [connection.sql(q).fetchall() for q in queries[:3]] == before[:3]
+    assert [connection.sql(q).fetchall() for q in queries] == before
     assert full.connect("main").sql("SELECT count(*) FROM main.rides").fetchall() == [(5,)]
 
 
@@ -126,6 +126,23 @@ def test_names_cannot_inject_sql(repo: Repository) -> None:
     query = "SELECT * FROM snapshot('t', 'main''; DROP TABLE t; --')"
     with pytest.raises(BadQuery):
         repo.sql(query)
+
+
+def test_names_that_sql_takes_for_one_are_never_mixed_up(repo: Repository) -> None:
+    with repo.transaction("main") as tx:
+        tx.write("T", pa.table({"a": [1]}))
+        tx.write("t", pa.table({"a": [2]}))
+        tx.write("u", pa.table({"a": [3]}))
+    repo.branch("exp")
+    repo.branch("Exp")
+    repo.branch("information_schema")
+    for connection in (repo.connect(), repo.sql_connection("T t u exp Exp")):
+        assert connection.sql("FROM u").fetchall() == [(3,)]
+        assert connection.sql("FROM snapshot('T', 'Exp')").fetchall() == [(1,)]
+        assert connection.sql("FROM snapshot('t', 'exp')").fetchall() == [(2,)]
+        for query in ("FROM t", "FROM exp.u"):
+            with pytest.raises(duckdb.Error):
+                connection.sql(query).fetchall()
 
 
 def test_an_empty_repository_can_be_asked(repo: Repository) -> None:
