@@ -35,7 +35,7 @@ from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.cutting import cut_segments
 from datasnap.tables.listing import PartBuilder
 from datasnap.tables.manifest import arrow_schema, key_names
-from datasnap.tables.order import check_key_columns, checked, in_key_order
+from datasnap.tables.order import check_key_columns, in_key_order, without_nulls
 from datasnap.tables.profile import choose_encodings, choose_profile
 from datasnap.tables.segments import ParentSegments, SegmentWriter, WrittenSegment
 from datasnap.tables.sources import Source
@@ -92,9 +92,10 @@ def ingest(
     key_ids = tuple(ids[schema.names.index(name)] for name in key)
     with ExitStack() as cleanup:
         memory = settings.imports.sort_memory_mib
-        batches = in_key_order(source, key, memory, cleanup) if ordered else source.batches(None)
-        if key:
-            batches = checked(batches, key, ordered=ordered)
+        if ordered:
+            batches = in_key_order(source, key, memory, cleanup)
+        else:
+            batches = without_nulls(source.batches(None), key)
         batches = _reported(batches, target.name, source.rows, progress)
         threads = settings.imports.threads or os.cpu_count() or 1
         pool = cleanup.enter_context(ThreadPoolExecutor(threads, "datasnap-ingest"))

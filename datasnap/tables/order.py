@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -50,63 +51,83 @@ def check_key_columns(schema: pa.Schema, key: Sequence[str]) -> None:
 def in_key_order(
     source: Source, key: Sequence[str], memory_mib: int, cleanup: ExitStack
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a source, sorted by key when they do not come so.
+    """The rows of a source in the order of their key, sorted when they do not come so.
 
     Looking costs one pass over the key columns; a source that can be read only once is kept in a
     temporary file meanwhile. Sorting is DuckDB's, out of core beyond `memory_mib` MiB.
 
     Args:
         cleanup: keeps temporary files until the stream has been read.
+
+    Raises:
+        BadKey: the key holds a null, or a value twice; the message says which.
     """
     if not source.replayable:
         source = _spool(source, cleanup)
-    if _is_sorted(source, key):
+    if all(_steps(source.batches(key), key)):
         return source.batches(None)
-    return _sort(source, key, memory_mib, cleanup)
+    return _in_steps(_sort(source, key, memory_mib, cleanup), key)
 
 
-def checked(
-    batches: Iterator[pa.RecordBatch], key: Sequence[str], *, ordered: bool
+def without_nulls(
+    batches: Iterator[pa.RecordBatch], key: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Pass batches on, making sure that the key holds no null, and no value twice.
-
-    Args:
-        ordered: equal keys stand next to each other; else only nulls are looked for.
+    """Pass batches on, making sure that the key holds no null.
 
     Raises:
-        BadKey: it does not; the message says which values.
+        BadKey: it does.
     """
-    last: list[pa.Array] | None = None
     for batch in batches:
-        columns = [to_stored(batch.column(name)) for name in key]
-        for name, column in zip(key, columns, strict=True):
-            _check_no_null(name, column)
-        if ordered and batch.num_rows:
-            joined = columns if last is None else _join(last, columns)
-            equal, _ = _compare(joined)
-            if equal.any():
-                raise _repeated(key, joined, equal)
-            last = [column.slice(len(column) - 1) for column in columns]
+        _key_columns(batch, key)
         yield batch
 
 
-def _is_sorted(source: Source, key: Sequence[str]) -> bool:
+def _in_steps(batches: Iterator[pa.RecordBatch], key: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Pass sorted batches on, making sure that no key stands twice."""
+    passed: deque[pa.RecordBatch] = deque()
+
+    def noted() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                passed.append(batch)
+                yield batch
+
+    for _ in _steps(noted(), key):
+        yield passed.popleft()
+
+
+def _steps(batches: Iterator[pa.RecordBatch], key: Sequence[str]) -> Iterator[bool]:
+    """For each batch that has rows: do its keys rise, from the batch before on?
+
+    Raises:
+        BadKey: a key is null, or two that stand next to each other are equal.
+    """
     last: list[pa.Array] | None = None
-    for batch in source.batches(key):
+    for batch in batches:
         if not batch.num_rows:
             continue
-        columns = [to_stored(batch.column(name)) for name in key]
-        for name, column in zip(key, columns, strict=True):
-            _check_no_null(name, column)
-        equal, less = _compare(columns if last is None else _join(last, columns))
-        if not (equal | less).all():
-            return False
+        columns = _key_columns(batch, key)
+        rises = _rises(columns, key)
+        if last is not None:
+            heads = [column.slice(0, 1) for column in columns]
+            edge = [pa.concat_arrays([a, b]) for a, b in zip(last, heads, strict=True)]
+            rises &= _rises(edge, key)
+        yield rises
         last = [column.slice(len(column) - 1) for column in columns]
-    return True
 
 
-def _join(last: list[pa.Array], columns: list[pa.Array]) -> list[pa.Array]:
-    return [pa.concat_arrays([a, b]) for a, b in zip(last, columns, strict=True)]
+def _key_columns(batch: pa.RecordBatch, key: Sequence[str]) -> list[pa.Array]:
+    columns = [to_stored(batch.column(name)) for name in key]
+    for name, column in zip(key, columns, strict=True):
+        _check_no_null(name, column)
+    return columns
+
+
+def _rises(columns: list[pa.Array], key: Sequence[str]) -> bool:
+    equal, less = _compare(columns)
+    if equal.any():
+        raise _repeated(key, columns, equal)
+    return bool(less.all())
 
 
 def _compare(columns: list[pa.Array]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -116,9 +137,14 @@ def _compare(columns: list[pa.Array]) -> tuple[npt.NDArray[np.bool_], npt.NDArra
     for column in columns:
         if pt.is_boolean(column.type):
             column = column.cast(pa.uint8())
-        here, following = column.slice(0, rows), column.slice(1)
-        less |= equal & np.asarray(pc.less(here, following))
-        equal &= np.asarray(pc.equal(here, following))
+        if pt.is_integer(column.type):  # without Arrow's detour through bitmaps
+            values = np.asarray(column)
+            less |= equal & (values[:-1] < values[1:])
+            equal &= values[:-1] == values[1:]
+        else:
+            here, following = column.slice(0, rows), column.slice(1)
+            less |= equal & np.asarray(pc.less(here, following))
+            equal &= np.asarray(pc.equal(here, following))
     return equal, less
 
 

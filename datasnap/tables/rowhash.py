@@ -11,8 +11,8 @@ Per value, 64 bits, all arithmetic modulo 2⁶⁴ on little-endian words:
             x = (x ^ x >> 27) * 0x94D049BB133111EB; x ^ x >> 31
 
 (splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.)
-The hash of a row is r = 0; for each column: r = mix(r ^ value hash). It only places boundaries:
-a collision costs nothing, so it need not be cryptographic.
+The hash of a row is the value hash of its first column; for each further one, r = mix(r ^ value
+hash). It only places boundaries: a collision costs nothing, so it need not be cryptographic.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _HEAD = _TAIL = 64
 
 def hash_rows(columns: Sequence[pa.Array]) -> Words:
     """One hash per row, over columns of stored, non-nested types and of one length."""
-    rows = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
+    rows = _hash_values(columns[0])
+    for column in columns[1:]:
         rows = _mix(rows ^ _hash_values(column))
     return rows
 
