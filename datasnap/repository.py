@@ -6,10 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasnap.config import Settings, default_author, load_settings
-from datasnap.errors import (
-    UnknownName,
-    UsageError,
-)
+from datasnap.errors import UnknownName, UsageError
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk

@@ -79,6 +79,9 @@ def ls(ref: Revision = "HEAD", json: Json = False) -> None:
     if json:
         print_json(tables)
         return
+    if not tables:
+        say("No tables")
+        return
     print_table(
         ["table", ">rows", ">columns", ">size", "key"],
         [

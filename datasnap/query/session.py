@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: The schema that holds the views of the connection's own snapshot. It is no possible ref name.
 _OWN = "(snapshot)"
+#: So many views of the connection's own snapshot are always made: DuckDB suggests from them.
+_FEW = 16
 #: DuckDB's own schemas.
 _RESERVED = ("information_schema", "pg_catalog")
 
@@ -181,9 +183,10 @@ def _make_views(
 ) -> None:
     schema = quote(ref)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    for name in _distinct(repository.tree(id).entries):
-        if query is not None and name.lower() not in query.lower():
-            continue
+    names = _distinct(repository.tree(id).entries)
+    if query is not None and not (ref == _OWN and len(names) <= _FEW):
+        names = [name for name in names if name.lower() in query.lower()]
+    for name in names:
         # By content, not by ref: the view must mean the same however it is reached.
         path = literal(f"datasnap://{id.hex()}/{name}.parquet")
         connection.execute(

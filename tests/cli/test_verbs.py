@@ -162,6 +162,8 @@ def test_drop(full: Shell) -> None:
     assert "names: dropped" in full("drop", "names", "-m", "no names")
     assert "names" not in full("ls")
     assert "names" in full("ls", "main~1")
+    full("drop", "rides")
+    assert full("ls") == "No tables\n"
 
 
 def test_verify(full: Shell) -> None:
@@ -232,6 +234,7 @@ def test_wrong_usage_exits_with_2(full: Shell, words: list[str]) -> None:
 def test_near_names_are_suggested(full: Shell) -> None:
     assert "Did you mean main?" in full.fails("log", "mian")
     assert "Did you mean rides?" in full.fails("show", "ride@main")
+    assert "rides" in full.fails("sql", "SELECT * FROM ridess")
 
 
 def test_the_repository_can_be_named_in_three_ways(
