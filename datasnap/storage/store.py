@@ -60,7 +60,7 @@ class Store:
         if self._index.empty:
             self._index.adopt_packs()
         self._cache = _Cache(cache_bytes)
-        self._verified: set[bytes] = set()
+        self._verified: dict[bytes, Location] = {}
 
     def find(self, id: bytes) -> Location | None:
         """Where a record lies, as far as is known; no I/O."""
@@ -90,8 +90,8 @@ class Store:
         kept = self._cache.get(id)
         if kept is not None:
             return kept[start : start + length]
-        if id in self._verified:
-            found = self._locate(id)
+        found = self._verified.get(id)
+        if found is not None:
             length = max(0, min(length, found.length - start))
             return self.backend.read_range(PACKS + found.pack, found.offset + start, length)
         record = self.read(id)
@@ -160,7 +160,7 @@ class Store:
                 f"{kind} {id.hex()[:16]} is damaged in pack {location.pack[:16]}",
                 hint="Run `datasnap verify` to see what is lost.",
             )
-        self._verified.add(id)
+        self._verified[id] = location
 
 
 class Session:
