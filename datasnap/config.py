@@ -28,6 +28,8 @@ class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pack_mib: int
     cache_mib: int
+    edited_mib: int
+    edited_disk_mib: int
 
 
 class TableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +107,11 @@ def default_author() -> str:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a container's user need not have a name
         return f"uid {os.getuid()}@{socket.gethostname()}"
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $XDG_CACHE_HOME/datasnap, ~/.cache/datasnap."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "datasnap"
 
 
 def _git(program: str, key: str) -> str:

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from datasnap.errors import BadInput, StorageError
 from datasnap.progress import Progress
-from datasnap.tables.scan import copy_file
 
 if TYPE_CHECKING:
-    from datasnap.parquet import Fetch, VirtualFile
+    from datasnap.tables.scan import Scanner
     from datasnap.versions import TableVersion
 
 _TEXT = {
@@ -28,16 +27,14 @@ _ARROW = (".arrow", ".feather", ".ipc")
 _PARQUET = (".parquet", ".pq")
 
 
-def export_table(
-    table: TableVersion, file: VirtualFile, fetch: Fetch, to: Path, progress: Progress
-) -> None:
+def export_table(table: TableVersion, scanner: Scanner, to: Path, progress: Progress) -> None:
     """Write a table to a file whose format follows from its name; see `TableVersion.export`."""
     ending = to.suffix.lower()
     if ending in _PARQUET:
 
         def write(path: Path) -> None:
             with path.open("wb") as out:
-                copy_file(file, fetch, out, table.name, progress)
+                scanner.copy(table.manifest, table.name, out, progress)
 
     elif ending in _ARROW:
 

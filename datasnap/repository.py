@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from datasnap.config import Settings, default_author, load_settings
+from datasnap.config import Settings, cache_folder, default_author, load_settings
 from datasnap.errors import UnknownName, UsageError
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
@@ -14,7 +15,7 @@ from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import Refs, check_name
 from datasnap.snapshots.revisions import Revisions
-from datasnap.storage import OBJECT, Backend, Store
+from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Store
 from datasnap.transaction import Transaction
 from datasnap.versions import Snapshot, TableVersion
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from datasnap.tables.edited import ColumnCaches
+    from datasnap.tables.scan import Scanner
     from datasnap.verify import Report
 
 
@@ -58,6 +61,25 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"<datasnap repository {self.url}>"
+
+    @cached_property
+    def column_caches(self) -> ColumnCaches:
+        """Where columns with edits are kept once they are made."""
+        from datasnap.tables.edited import ColumnCaches
+
+        storage = self.settings.storage
+        disk = storage.edited_disk_mib << 20
+        return ColumnCaches(
+            ByteCache(storage.edited_mib << 20),
+            DiskCache(cache_folder() / "columns", disk) if disk else None,
+        )
+
+    @cached_property
+    def scanner(self) -> Scanner:
+        """Reads its tables."""
+        from datasnap.tables.scan import Scanner
+
+        return Scanner(self.store, self.objects, self.column_caches)
 
     def transaction(
         self,

@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from datasnap.errors import CorruptData, DatasnapError
-from datasnap.parquet import Placed, RowGroup, parse_record, stored_type
+from datasnap.parquet import (
+    Placed,
+    RowGroup,
+    VirtualFile,
+    header_size,
+    parse_record,
+    stored_type,
+)
 from datasnap.progress import Progress
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log
-from datasnap.snapshots.objects import ChunkId, Column, ObjectId, SnapshotId, TableId
+from datasnap.snapshots.objects import ChunkId, Column, FieldId, ObjectId, SnapshotId, TableId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import PACKS, read_entries
 from datasnap.tables.identity import chunk_id
-from datasnap.tables.manifest import arrow_schema, segment_columns
-from datasnap.tables.scan import read_segment
+from datasnap.tables.manifest import View, arrow_schema, read_views, stored_types
+from datasnap.tables.overlay import decode_edits
+from datasnap.tables.records import decode_file
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -131,22 +139,43 @@ def _chunks(reader: ObjectReader, name: str, id: TableId, report: Report) -> Ite
     try:
         table = reader.get(id, objects.Table)
         fields = dict(zip((f.id for f in table.fields), arrow_schema(table), strict=True))
+        types = stored_types(table)
         report.tables += 1
         first = 0
         for ref in table.parts:
             part = reader.get(ref.id, objects.Part)
-            columns = segment_columns(reader, part.segments)
-            for segment, listed in zip(part.segments, columns, strict=True):
+            for view in read_views(reader, part.segments):
+                rows = f"rows {first:,} to {first + view.segment.rows - 1:,}"
+                _check_overlay(reader, view, types, f"{name} {rows}", report)
                 for id_, given in fields.items():
-                    rows = f"rows {first:,} to {first + segment.rows - 1:,}"
                     where = f"{name} column '{given.name}' {rows}"
-                    if id_ not in listed:
+                    if id_ not in view.columns:
                         report.problems.append(Problem(where, "the manifest lists no chunk"))
                         continue
-                    yield _Wanted(listed[id_], given, segment.rows, where)
-                first += segment.rows
+                    yield _Wanted(view.columns[id_], given, view.base_rows, where)
+                first += view.segment.rows
     except CorruptData as error:
         report.problems.append(Problem(name, error.message))
+
+
+def _check_overlay(
+    reader: ObjectReader,
+    view: View,
+    types: dict[FieldId, pa.DataType],
+    where: str,
+    report: Report,
+) -> None:
+    """Edits are checked whole, values and all: they are small."""
+    overlay = view.overlay
+    if overlay is None:
+        return
+    try:
+        values = reader.peek(overlay.values, objects.Values) if overlay.values else None
+        edits = decode_edits(overlay, values, types)
+        if edits.rows != view.segment.rows:
+            raise CorruptData("an overlay leaves another number of rows than its segment says")
+    except CorruptData as error:
+        report.problems.append(Problem(where, error.message))
 
 
 def _check_chunk(repository: Repository, wanted: _Wanted, *, deep: bool) -> int:
@@ -163,9 +192,11 @@ def _check_chunk(repository: Repository, wanted: _Wanted, *, deep: bool) -> int:
 def _decode(record: bytes, wanted: _Wanted) -> pa.Array:
     """The values of a chunk, in stored form."""
     schema = pa.schema([pa.field("values", stored_type(wanted.field.type))])
-    group = RowGroup(wanted.rows, [Placed(wanted.column.chunk, wanted.column.leaves)])
-    read = read_segment(schema, group, lambda spans: [record[o : o + n] for _, o, n in spans])
-    return read.column(0).combine_chunks()
+    column = wanted.column
+    placed = Placed(column.chunk, column.leaves, header_size(column.leaves))
+    file = VirtualFile(schema, [RowGroup(wanted.rows, [placed])])
+    (values,) = decode_file(file, lambda spans: [record[o : o + n] for _, o, n in spans])
+    return values
 
 
 def _short(id: bytes) -> str:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from datasnap.parquet import RowGroup
     from datasnap.repository import Repository
 
 
@@ -76,19 +75,14 @@ class TableVersion:
             UnknownName: the table has no such column.
             CorruptData: a chunk is missing or damaged.
         """
-        from datasnap.tables.scan import fetcher, read_table
-
-        fetch = fetcher(self._repository.store, self.name)
-        return read_table(self.schema, self._groups, fetch, columns)
+        return self._repository.scanner.read_table(self.manifest, self.name, columns)
 
     def to_batches(
         self, columns: Sequence[str] | None = None, *, batch_rows: int = 1 << 16
     ) -> Iterator[pa.RecordBatch]:
         """The same as a stream of batches of at most `batch_rows` rows, in bounded memory."""
-        from datasnap.tables.scan import fetcher, read_batches
-
-        fetch = fetcher(self._repository.store, self.name)
-        return read_batches(self.schema, self._groups, fetch, columns, batch_rows)
+        scanner = self._repository.scanner
+        return scanner.read_batches(self.manifest, self.name, columns, batch_rows)
 
     def export(self, path: str | os.PathLike[str], *, progress: Progress = silent) -> None:
         """Write the table to a file; its format follows from the name.
@@ -102,19 +96,8 @@ class TableVersion:
             StorageError: the file cannot be written.
         """
         from datasnap.export import export_table
-        from datasnap.parquet import VirtualFile
-        from datasnap.tables.scan import fetcher
 
-        file = VirtualFile(self.schema, self._groups)
-        fetch = fetcher(self._repository.store, self.name)
-        export_table(self, file, fetch, Path(path), progress)
-
-    @cached_property
-    def _groups(self) -> list[RowGroup]:
-        from datasnap.tables.manifest import read_parts, row_groups
-
-        parts = read_parts(self._repository.objects, self.manifest)
-        return list(row_groups(self._repository.objects, self.manifest, parts))
+        export_table(self, self._repository.scanner, Path(path), progress)
 
 
 class Snapshot:

@@ -29,6 +29,7 @@ settings.load_profile("suite")
 def _a_known_author(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATASNAP_AUTHOR", "Ada <ada@example.org>")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DATASNAP_REPO", raising=False)
 
 

@@ -12,6 +12,7 @@ from datasnap.parquet.columns import (
 )
 from datasnap.parquet.stored import restore, stored_type, to_stored
 from datasnap.parquet.virtual import (
+    MAGIC,
     Fetch,
     Placed,
     RowGroup,
@@ -22,6 +23,7 @@ from datasnap.parquet.virtual import (
 )
 
 __all__ = [
+    "MAGIC",
     "EncodedColumn",
     "Encoding",
     "Fetch",

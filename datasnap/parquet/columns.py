@@ -74,9 +74,14 @@ class EncodedColumn(NamedTuple):
     leaves: tuple[Leaf, ...]
     buffers: list[bytes | memoryview]
 
+    @property
+    def body(self) -> list[bytes | memoryview]:
+        """The column chunks alone, without the header of the record."""
+        return self.buffers[2:]
+
 
 class PageLayout(msgspec.Struct, frozen=True, array_like=True):
-    """What all column chunks of a table share: page size in bytes, zstd level."""
+    """What all column chunks of a table share: page size in bytes, zstd level (0: as it is)."""
 
     page_bytes: int = 1 << 20
     compression_level: int = 1
@@ -121,8 +126,8 @@ def encode_columns(
             row_group_size=max(1, table.num_rows),
             use_dictionary=dictionary or False,
             column_encoding=plain or None,
-            compression="zstd",
-            compression_level=layout.compression_level,
+            compression="zstd" if layout.compression_level else "none",
+            compression_level=layout.compression_level or None,
             data_page_size=layout.page_bytes,
             store_schema=False,
             store_decimal_as_integer=True,

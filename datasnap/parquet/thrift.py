@@ -57,6 +57,19 @@ def decode(data: bytes | memoryview, position: int = 0) -> tuple[Fields, int]:
     return fields, reader.position
 
 
+def decode_fields(data: bytes, *, after: int) -> Fields:
+    """Decode what `encode_fields` made.
+
+    Raises:
+        CorruptData: as `decode`.
+    """
+    reader = _Reader(data + b"\0", 0)
+    try:
+        return reader.struct(0, after)
+    except (IndexError, struct.error) as error:
+        raise CorruptData("Parquet metadata is truncated") from error
+
+
 def encode(fields: Mapping[int, tuple[int, Any]]) -> bytes:
     """Encode a struct, with its stop byte."""
     return encode_fields(fields, after=0) + b"\0"
@@ -127,11 +140,10 @@ class _Reader:
         self.position += count
         return self.data[start : self.position]
 
-    def struct(self, depth: int) -> Fields:
+    def struct(self, depth: int, last: int = 0) -> Fields:
         if depth > MAX_DEPTH:
             raise CorruptData("Parquet metadata is nested too deeply")
         fields: Fields = {}
-        last = 0
         while header := self.byte():
             kind, delta = header & 0x0F, header >> 4
             last = last + delta if delta else self.zigzag()

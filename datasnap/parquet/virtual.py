@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,19 +20,26 @@ import pyarrow.parquet as pq
 
 from datasnap.errors import UnsupportedType
 from datasnap.parquet import thrift
-from datasnap.parquet.columns import Leaf, header_size
+from datasnap.parquet.columns import Leaf
 from datasnap.parquet.stored import optional, stored_type
 
-_MAGIC = b"PAR1"
+MAGIC = b"PAR1"
 # IDs in Parquet's `FileMetaData`, `ColumnMetaData`.
 _SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
 
 
 class Placed(NamedTuple):
-    """A chunk as a manifest lists it: its ID and its leaves."""
+    """A column chunk to be laid into a file.
 
-    chunk: bytes
+    Attributes:
+        source: what it is taken from: whatever the reader's `Fetch` understands.
+        leaves: how it is laid out.
+        skip: bytes before its first leaf in the source.
+    """
+
+    source: Hashable
     leaves: tuple[Leaf, ...]
+    skip: int
 
 
 class RowGroup(NamedTuple):
@@ -43,23 +50,23 @@ class RowGroup(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """A stretch of a virtual file that is one stored chunk, from `skip` bytes into its record."""
+    """A stretch of a virtual file that is one column chunk, from `skip` bytes into its source."""
 
     start: int
     length: int
-    chunk: bytes
+    source: Hashable
     skip: int
 
 
 class Span(NamedTuple):
-    """Bytes wanted from a chunk's record."""
+    """Bytes wanted from a source."""
 
-    chunk: bytes
+    source: Hashable
     offset: int
     length: int
 
 
-#: Reads spans from the store, each whole.
+#: Reads spans, each whole.
 Fetch = Callable[[Sequence[Span]], Sequence[bytes | memoryview]]
 
 
@@ -67,28 +74,30 @@ class VirtualFile:
     """The layout of one virtual Parquet file: immutable, and small (no data).
 
     Attributes:
+        schema: what it declares, but for what must be nullable.
         size: bytes of the whole file.
         extents: the chunks in it, by position; they fill it but for magic and footer.
         footer: its last bytes, from the end of the last extent.
     """
 
     def __init__(self, schema: pa.Schema, groups: Iterable[RowGroup]) -> None:
+        self.schema = schema
         template = _template(schema)
         self.extents: list[Extent] = []
-        position = len(_MAGIC)
+        position = len(MAGIC)
         rows, encoded = 0, []
         for group in groups:
             rows += group.rows
             encoded.append(_row_group(group, template.paths, position))
-            for chunk, leaves in group.columns:
+            for source, leaves, skip in group.columns:
                 length = sum(leaf.size for leaf in leaves)
-                self.extents.append(Extent(position, length, chunk, header_size(leaves)))
+                self.extents.append(Extent(position, length, source, skip))
                 position += length
         metadata = template.before + thrift.encode_fields(
             {_NUM_ROWS: (thrift.I64, rows)}, after=_SCHEMA
         )
         metadata += _list_field(_ROW_GROUPS, _NUM_ROWS, encoded) + template.behind
-        self.footer = metadata + len(metadata).to_bytes(4, "little") + _MAGIC
+        self.footer = metadata + len(metadata).to_bytes(4, "little") + MAGIC
         self.size = position + len(self.footer)
         self._starts = [extent.start for extent in self.extents]
         self._footer_start = position
@@ -97,8 +106,8 @@ class VirtualFile:
         """The bytes `[start, start + length)`, cut at the end of the file."""
         end = min(start + length, self.size)
         pieces: list[bytes | memoryview] = []
-        if start < len(_MAGIC):
-            pieces.append(_MAGIC[start:end])
+        if start < len(MAGIC):
+            pieces.append(MAGIC[start:end])
         spans = []
         index = max(0, bisect_right(self._starts, start) - 1)
         while index < len(self.extents) and self.extents[index].start < end:
@@ -106,7 +115,7 @@ class VirtualFile:
             low = max(start, extent.start)
             high = min(end, extent.start + extent.length)
             if low < high:
-                spans.append(Span(extent.chunk, extent.skip + low - extent.start, high - low))
+                spans.append(Span(extent.source, extent.skip + low - extent.start, high - low))
             index += 1
         pieces += fetch(spans)
         if end > self._footer_start:

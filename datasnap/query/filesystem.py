@@ -24,13 +24,13 @@ from fsspec import AbstractFileSystem
 from datasnap.errors import DatasnapError, UnknownName
 from datasnap.parquet import VirtualFile, VirtualReader
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
-from datasnap.tables.manifest import read_parts, virtual_file
-from datasnap.tables.scan import fetcher
+from datasnap.tables.manifest import read_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from datasnap.repository import Repository
+    from datasnap.tables.scan import Scanner
 
 PROTOCOL = "datasnap"
 _ENDING = ".parquet"
@@ -51,6 +51,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             `pandas.read_parquet(path, storage_options={"repository": "s3://bucket/repo"})`.
         resolve: how refs become snapshots; None: as they are when a file is opened. A DuckDB
             connection passes a frozen view here.
+        scanner: what reads tables; None: the repository's. A transaction passes its own.
     """
 
     protocol = PROTOCOL
@@ -63,6 +64,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         target_options: dict[str, Any] | None = None,
         repository: Repository | str | None = None,
         resolve: Callable[[str], SnapshotId] | None = None,
+        scanner: Scanner | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -72,6 +74,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             repository = open_repository(repository or _location(fo, target_protocol))
         self._repository = repository
         self._resolve = resolve or repository.resolve
+        self._scanner = scanner or repository.scanner
         self._files: dict[str, tuple[VirtualFile, str]] = {}
 
     @classmethod
@@ -94,7 +97,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             if "*" not in path:
                 raise
             return list(super().glob(path, maxdepth=maxdepth, **options))
-        count = len(self._repository.objects.get(entry, Table).parts)
+        count = len(self._scanner.objects.get(entry, Table).parts)
         return [_content_path(entry, name, i) for i in range(count)] or [
             _content_path(entry, name, None)
         ]
@@ -144,7 +147,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if path.startswith(_LOG):
             return io.BytesIO(self._log_file(path))
         file, name = self._file(path)
-        return VirtualReader(file, fetcher(self._repository.store, name))
+        return VirtualReader(file, self._scanner.fetcher(name))
 
     def _file(self, path: str) -> tuple[VirtualFile, str]:
         """The layout of the file at a path, and the table's name for messages."""
@@ -165,7 +168,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             index = None if number == "all" else int(number)
         except ValueError as error:
             raise FileNotFoundError(path) from error
-        objects = self._repository.objects
+        objects = self._scanner.objects
         table = objects.get(id, Table)
         if index is None:
             parts = read_parts(objects, table)
@@ -173,7 +176,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             parts = [read_parts(objects, table)[index]]
         else:
             raise FileNotFoundError(path)
-        return virtual_file(objects, table, parts), "/".join(names)
+        return self._scanner.virtual_file(table, parts), "/".join(names)
 
     def _find(self, path: str) -> tuple[str, TableId]:
         """The table that `<ref>/<table>.parquet` names. Both may hold slashes."""

@@ -1,6 +1,7 @@
 """The objects of a repository, and the format in which they are stored (format version 1).
 
-    branch / tag ─► Snapshot ─► Tree ─► Table ─► Part ─► ColumnGroup ─► chunk
+    branch / tag ─► Snapshot ─► Tree ─► Table ─► Part ─► Segment ─► ColumnGroup ─► chunk
+                                                            └─► Overlay ─► Values
 
 Every object is immutable and named by content: its ID is the BLAKE3 of its canonical encoding,
 the msgpack array `[kind, field, field, …]` in the order of the fields below, where `kind` is the
@@ -28,6 +29,8 @@ TreeId = NewType("TreeId", ObjectId)
 TableId = NewType("TableId", ObjectId)
 PartId = NewType("PartId", ObjectId)
 GroupId = NewType("GroupId", ObjectId)
+OverlayId = NewType("OverlayId", ObjectId)
+ValuesId = NewType("ValuesId", ObjectId)
 ChunkId = NewType("ChunkId", bytes)
 
 FieldId = NewType("FieldId", int)
@@ -148,15 +151,16 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     """A run of rows.
 
     Attributes:
+        rows: as a reader sees them; its chunks hold `Overlay.base_rows` where it has an overlay.
         start: hash of the boundary columns in its first row (see `tables.rowhash`); 0 without.
         groups: column groups; where two list the same field, the later one holds it.
-        overlay: the object with the edits made since, or None. (Its kind comes with format 2.)
+        overlay: the edits made since the chunks were written, or None.
     """
 
     rows: int
     start: int
     groups: tuple[GroupId, ...]
-    overlay: ObjectId | None = None
+    overlay: OverlayId | None = None
 
 
 class Part(Object, frozen=True):
@@ -179,7 +183,60 @@ class ColumnGroup(Object, frozen=True):
     columns: tuple[Column, ...]
 
 
-AnyObject = Snapshot | Tree | Table | Part | ColumnGroup
+class Patch(msgspec.Struct, frozen=True, array_like=True):
+    """What an overlay does to one field.
+
+    Attributes:
+        cells: positions of the replaced cells, packed (see `Overlay`).
+        room: what its values add to a column of variable width, in bytes.
+        nulls: whether a value is null.
+        low, high: bounds of its values as Parquet statistics have them (PLAIN); None: unknown.
+    """
+
+    field: FieldId
+    cells: bytes
+    room: int
+    nulls: bool
+    low: bytes | None
+    high: bytes | None
+
+
+class Overlay(Object, frozen=True):
+    """Edits of a segment: of `base_rows` rows in its chunks some are deleted, some cells are
+    replaced, and new rows stand between. Always over chunks, never over another overlay.
+
+    Positions are row numbers in the chunks, rising, packed as the differences from one to the
+    next in unsigned 32-bit little-endian words; the first is the difference from 0.
+
+    Attributes:
+        deleted: positions of the rows that are gone.
+        inserted: for each new row the position of the row that it stands before; `base_rows`
+            for the end. Positions may repeat; such rows stand in the order listed.
+        patches: the fields that have values here: all of them, where rows are inserted.
+        values: the new values; None when rows are only deleted.
+        size: stored bytes of the values.
+    """
+
+    base_rows: int
+    deleted: bytes
+    inserted: bytes
+    patches: tuple[Patch, ...]
+    values: ValuesId | None
+    size: int
+
+
+class Values(Object, frozen=True):
+    """The values of an overlay, apart from it because most readers need only its positions.
+
+    Attributes:
+        columns: for each field its replaced cells, then its inserted ones: the Arrow IPC message
+            of a record batch with one column of the field's stored type.
+    """
+
+    columns: dict[FieldId, bytes]
+
+
+AnyObject = Snapshot | Tree | Table | Part | ColumnGroup | Overlay | Values
 T = TypeVar("T", bound=Object)
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -197,7 +254,7 @@ def decode_object(id: ObjectId, record: bytes | memoryview, kind: type[T]) -> T:
 
     Raises:
         CorruptData: the record is damaged, or holds another object.
-        UnsupportedFormat: the object has an overlay, which this version cannot read.
+        UnsupportedFormat: the object is of a kind that this version does not know.
     """
     try:
         size = zstandard.frame_content_size(record)
@@ -218,9 +275,4 @@ def decode_object(id: ObjectId, record: bytes | memoryview, kind: type[T]) -> T:
     if not isinstance(object, kind):
         name = type(object).__name__.lower()
         raise CorruptData(f"object {id.hex()[:16]} is a {name}, not a {kind.__name__.lower()}")
-    if isinstance(object, Part) and any(s.overlay is not None for s in object.segments):
-        raise UnsupportedFormat(
-            f"part {id.hex()[:16]} has overlays, which this datasnap cannot read",
-            hint="It was written by a newer version: upgrade with `pip install -U datasnap`.",
-        )
     return object

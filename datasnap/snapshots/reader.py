@@ -38,6 +38,15 @@ class ObjectReader:
         """
         return self.get_many([id], kind)[0]
 
+    def peek(self, id: ObjectId, kind: type[T]) -> T:
+        """One object that is not kept: large, or not wanted again.
+
+        Raises:
+            CorruptData: as `get`.
+        """
+        (record,) = self._source.read_many([id])
+        return decode_object(id, record, kind)
+
     def get_many(self, ids: Sequence[ObjectId], kind: type[T]) -> list[T]:
         """Several objects, in the order asked for; the missing ones are read together."""
         with self._lock:

@@ -37,6 +37,7 @@ every record is checked when it is first read (measured: 17 ms for a 340 MB tabl
 """
 
 from datasnap.storage.backend import Backend, MissingFile, open_backend
+from datasnap.storage.cache import ByteCache, DiskCache
 from datasnap.storage.index import Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, read_entries
 from datasnap.storage.store import MissingRecord, Session, SessionStats, Store
@@ -46,6 +47,8 @@ __all__ = [
     "OBJECT",
     "PACKS",
     "Backend",
+    "ByteCache",
+    "DiskCache",
     "Location",
     "MissingFile",
     "MissingRecord",

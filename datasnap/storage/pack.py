@@ -41,6 +41,7 @@ class PackBuilder:
     size: int = len(_MAGIC)
     _buffers: list[Buffer] = field(default_factory=lambda: [_MAGIC])
     _rows: list[tuple[bytes, int, int, int, int, bytes]] = field(default_factory=list)
+    _records: dict[bytes, Sequence[Buffer]] = field(default_factory=dict)
 
     def add(self, id: bytes, kind: int, buffers: Sequence[Buffer]) -> None:
         """Append a record, given in pieces."""
@@ -51,7 +52,13 @@ class PackBuilder:
             length += len(buffer)
         self._rows.append((id, self.size, length, hasher.intdigest(), kind, bytes(7)))
         self._buffers.extend(buffers)
+        self._records[id] = buffers
         self.size += length
+
+    def read(self, id: bytes) -> bytes | None:
+        """A record that was added."""
+        buffers = self._records.get(id)
+        return None if buffers is None else b"".join(buffers)
 
     @property
     def empty(self) -> bool:

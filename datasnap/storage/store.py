@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from datasnap.errors import CorruptData
 from datasnap.storage.backend import Backend, Buffer
+from datasnap.storage.cache import ByteCache
 from datasnap.storage.index import Index, Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, checksum
 
@@ -59,7 +60,7 @@ class Store:
         self._index.refresh()
         if self._index.empty:
             self._index.adopt_packs()
-        self._cache = _Cache(cache_bytes)
+        self._cache = ByteCache(cache_bytes)
         self._verified: dict[bytes, Location] = {}
 
     def find(self, id: bytes) -> Location | None:
@@ -175,6 +176,7 @@ class Session:
         self._building = {CHUNK: PackBuilder(), OBJECT: PackBuilder()}
         self._added: dict[bytes, int] = {}
         self._objects: dict[bytes, bytes] = {}
+        self._placed: dict[bytes, tuple[str, int, int]] = {}
         self._sealed: list[tuple[str, Entries]] = []
         self._writing: deque[Future[None]] = deque()
         self._writer = ThreadPoolExecutor(1, "datasnap-pack")
@@ -216,15 +218,35 @@ class Session:
         return True
 
     def read(self, id: bytes) -> bytes:
-        """A record of the store, or an object of this session."""
-        kept = self._objects.get(id)
+        """A record of the store, or of this session."""
+        kept = self._own(id)
         return kept if kept is not None else self._store.read(id)
+
+    def read_range(self, id: bytes, start: int, length: int) -> bytes:
+        """A part of a record, cut at its end."""
+        kept = self._own(id)
+        if kept is not None:
+            return kept[start : start + length]
+        return self._store.read_range(id, start, length)
 
     def read_many(self, ids: Sequence[bytes]) -> list[memoryview]:
         """Several at once, in the order asked for."""
-        stored = [id for id in ids if id not in self._objects]
+        own = {id: kept for id in ids if (kept := self._own(id)) is not None}
+        stored = [id for id in ids if id not in own]
         found = dict(zip(stored, self._store.read_many(stored), strict=True))
-        return [memoryview(self._objects[id]) if id in self._objects else found[id] for id in ids]
+        return [memoryview(own[id]) if id in own else found[id] for id in ids]
+
+    def _own(self, id: bytes) -> bytes | None:
+        """A record that this session has not committed yet."""
+        with self._lock:
+            if id not in self._added:
+                return None
+            kept = self._objects.get(id) or self._building[self._added[id]].read(id)
+            if kept is not None:
+                return kept
+            self._wait()
+            name, offset, length = self._placed[id]
+        return self._store.backend.read_range(PACKS + name, offset, length)
 
     def commit(self) -> None:
         """Make all records durable, chunks before objects, and known to the index.
@@ -237,8 +259,7 @@ class Session:
                 self._wait()
             if self._sealed:
                 self._store.add_packs(self._sealed)
-            self._sealed = []
-            self._added, self._objects = {}, {}
+            self._forget()
 
     def abort(self) -> None:
         """Remove what was written since the last commit."""
@@ -246,9 +267,12 @@ class Session:
             while self._writing:
                 self._writing.popleft().exception()
             self._store.remove_packs([name for name, _ in self._sealed])
-            self._sealed = []
-            self._added, self._objects = {}, {}
+            self._forget()
             self._building = {CHUNK: PackBuilder(), OBJECT: PackBuilder()}
+
+    def _forget(self) -> None:
+        self._sealed = []
+        self._added, self._objects, self._placed = {}, {}, {}
 
     def _seal(self, kind: int) -> None:
         builder = self._building[kind]
@@ -257,6 +281,8 @@ class Session:
         self._building[kind] = PackBuilder()
         name, buffers, entries = builder.seal()
         self._sealed.append((name, entries))
+        for id, offset, length, *_ in entries.tolist():
+            self._placed[id] = (name, offset, length)
         while len(self._writing) >= _IN_FLIGHT:
             self._writing.popleft().result()
         backend = self._store.backend
@@ -272,32 +298,6 @@ class Session:
     def _wait(self) -> None:
         while self._writing:
             self._writing.popleft().result()
-
-
-class _Cache:
-    """Recently verified records, bounded by their bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._size = limit, 0
-        self._records: OrderedDict[bytes, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, id: bytes) -> bytes | None:
-        with self._lock:
-            record = self._records.get(id)
-            if record is not None:
-                self._records.move_to_end(id)
-            return record
-
-    def put(self, id: bytes, record: bytes) -> None:
-        with self._lock:
-            if id in self._records or len(record) > self._limit:
-                return
-            self._records[id] = record
-            self._size += len(record)
-            while self._size > self._limit:
-                _, dropped = self._records.popitem(last=False)
-                self._size -= len(dropped)
 
 
 def _runs(located: dict[bytes, Location]) -> list[list[tuple[bytes, Location]]]:

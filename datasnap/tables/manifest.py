@@ -1,22 +1,42 @@
-"""Reading a table's manifest: its fields, its segments, and where its chunks are."""
+"""Reading a table's manifest: its fields, its segments, and what they are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from datasnap.errors import CorruptData
-from datasnap.parquet import Placed, RowGroup, VirtualFile
+from datasnap.parquet import stored_type
 from datasnap.snapshots.objects import (
     Column,
     ColumnGroup,
     FieldId,
+    Overlay,
     Part,
     Segment,
     Table,
 )
 from datasnap.snapshots.reader import ObjectReader
+
+
+class View(NamedTuple):
+    """A segment with what its manifest objects say.
+
+    Attributes:
+        columns: the chunk of each field.
+        overlay: the edits over them, if there are any.
+    """
+
+    segment: Segment
+    columns: dict[FieldId, Column]
+    overlay: Overlay | None
+
+    @property
+    def base_rows(self) -> int:
+        """Rows in its chunks."""
+        return self.overlay.base_rows if self.overlay else self.segment.rows
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -34,10 +54,21 @@ def arrow_schema(table: Table) -> pa.Schema:
     return schema
 
 
+def fields_by_name(table: Table) -> dict[str, FieldId]:
+    """The table's columns, in order, and the ID of each."""
+    names = arrow_schema(table).names
+    return {name: field.id for name, field in zip(names, table.fields, strict=True)}
+
+
+def stored_types(table: Table) -> dict[FieldId, pa.DataType]:
+    """The stored type of each field, in order."""
+    schema = arrow_schema(table)
+    return {f.id: stored_type(c.type) for f, c in zip(table.fields, schema, strict=True)}
+
+
 def key_names(table: Table) -> list[str]:
     """Names of the key columns, in key order; empty when the table has no key."""
-    names = arrow_schema(table).names
-    by_id = {field.id: name for field, name in zip(table.fields, names, strict=True)}
+    by_id = {id: name for name, id in fields_by_name(table).items()}
     return [by_id[id] for id in table.key]
 
 
@@ -46,35 +77,36 @@ def read_parts(objects: ObjectReader, table: Table) -> list[Part]:
     return objects.get_many([part.id for part in table.parts], Part)
 
 
-def segment_columns(
-    objects: ObjectReader, segments: Sequence[Segment]
-) -> Iterator[dict[FieldId, Column]]:
-    """For each segment, the chunk of each field; of two groups that list it, the later."""
-    ids = [id for segment in segments for id in segment.groups]
-    groups = iter(objects.get_many(ids, ColumnGroup))
-    for segment in segments:
-        merged: dict[FieldId, Column] = {}
-        for _ in segment.groups:
-            merged.update((column.field, column) for column in next(groups).columns)
-        yield merged
-
-
-def row_groups(objects: ObjectReader, table: Table, parts: Sequence[Part]) -> Iterator[RowGroup]:
-    """The segments of some of a table's parts, as virtual files take them.
+def read_views(objects: ObjectReader, segments: Sequence[Segment]) -> Iterator[View]:
+    """Segments with their chunks and overlays; of two groups that list a field, the later holds it.
 
     Raises:
-        CorruptData: a segment lacks a chunk of one of the table's fields.
+        CorruptData: an overlay gives another number of rows than its segment.
     """
-    for part in parts:
-        listed = segment_columns(objects, part.segments)
-        for segment, columns in zip(part.segments, listed, strict=True):
-            try:
-                placed = [columns[field.id] for field in table.fields]
-            except KeyError as error:
-                raise CorruptData(f"a segment has no chunk for field {error}") from error
-            yield RowGroup(segment.rows, [Placed(c.chunk, c.leaves) for c in placed])
+    ids = [id for segment in segments for id in segment.groups]
+    groups = iter(objects.get_many(ids, ColumnGroup))
+    over = [segment.overlay for segment in segments if segment.overlay is not None]
+    overlays = iter(objects.get_many(over, Overlay))
+    for segment in segments:
+        columns: dict[FieldId, Column] = {}
+        for _ in segment.groups:
+            columns.update((column.field, column) for column in next(groups).columns)
+        yield View(segment, columns, next(overlays) if segment.overlay is not None else None)
 
 
-def virtual_file(objects: ObjectReader, table: Table, parts: Sequence[Part]) -> VirtualFile:
-    """The virtual Parquet file of some of a table's parts."""
-    return VirtualFile(arrow_schema(table), row_groups(objects, table, parts))
+def table_views(objects: ObjectReader, table: Table) -> Iterator[View]:
+    """All segments of a table, in row order."""
+    for part in read_parts(objects, table):
+        yield from read_views(objects, part.segments)
+
+
+def chunk_of(view: View, field: FieldId) -> Column:
+    """The chunk of a field.
+
+    Raises:
+        CorruptData: the segment lists none.
+    """
+    try:
+        return view.columns[field]
+    except KeyError as error:
+        raise CorruptData(f"a segment has no chunk for field {field}") from error

@@ -4,121 +4,210 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO
+from contextlib import contextmanager
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasnap.errors import CorruptData, UnknownName
-from datasnap.parquet import Fetch, RowGroup, Span, VirtualFile, restore
+from datasnap.parquet import (
+    MAGIC,
+    Fetch,
+    Leaf,
+    PageLayout,
+    Placed,
+    RowGroup,
+    Span,
+    VirtualFile,
+    encode_columns,
+    leaf_types,
+    restore,
+    stored_type,
+)
 from datasnap.progress import Progress
-from datasnap.storage import Store
+from datasnap.snapshots.objects import Field, FieldId, Part, Table
+from datasnap.snapshots.reader import ObjectReader
+from datasnap.tables.edited import ColumnCaches, EditedColumn, EditedColumns, touches
+from datasnap.tables.manifest import (
+    View,
+    arrow_schema,
+    fields_by_name,
+    read_views,
+    stored_types,
+    table_views,
+)
+from datasnap.tables.profile import default_encodings
+from datasnap.tables.records import Records
 
-#: Chunks of an export that are read together, in bytes.
-_COPY_BYTES = 16 << 20
+T = TypeVar("T")
+Item = TypeVar("Item")
 
 
-def fetcher(store: Store, name: str) -> Fetch:
-    """How a virtual file of the table `name` gets its bytes.
+class Scanner:
+    """Reads the tables of a repository, or of a transaction; safe to share between threads."""
 
-    Raises (when called):
-        CorruptData: a chunk is missing or damaged; names the table.
-    """
+    def __init__(self, records: Records, objects: ObjectReader, caches: ColumnCaches) -> None:
+        self._records, self.objects = records, objects
+        self.edited = EditedColumns(records, objects, caches)
 
-    def fetch(spans: Sequence[Span]) -> Sequence[bytes | memoryview]:
-        try:
-            if len(spans) == 1:
-                return [store.read_range(*spans[0])]
-            records = store.read_many([span.chunk for span in spans])
-        except CorruptData as error:
-            raise CorruptData(f"table '{name}': {error.message}", hint=error.hint) from error
+    def virtual_file(self, table: Table, parts: Sequence[Part]) -> VirtualFile:
+        """The virtual Parquet file of some of a table's parts.
+
+        Raises:
+            CorruptData: a segment lacks a chunk of one of the table's fields.
+        """
+        types = stored_types(table)
+        groups = [
+            RowGroup(view.segment.rows, [self.edited.place(view, f, t) for f, t in types.items()])
+            for part in parts
+            for view in read_views(self.objects, part.segments)
+        ]
+        return VirtualFile(arrow_schema(table), groups)
+
+    def fetcher(self, name: str) -> Fetch:
+        """How a virtual file of the table `name` gets its bytes.
+
+        Raises (when called):
+            CorruptData: a chunk is missing or damaged; names the table.
+        """
+
+        def fetch(spans: Sequence[Span]) -> Sequence[bytes | memoryview]:
+            with _naming(name):
+                if len(spans) == 1:
+                    return [self._read(spans[0])]
+                return self._read_many(spans)
+
+        return fetch
+
+    def read_table(self, table: Table, name: str, columns: Sequence[str] | None) -> pa.Table:
+        """All rows, in stored order, with exactly the types and metadata that were written."""
+        schema = _select(table, columns)
+        read = self._segments(table, name, schema)
+        return pa.concat_tables([pa.Table.from_batches([], schema), *read])
+
+    def read_batches(
+        self, table: Table, name: str, columns: Sequence[str] | None, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in batches of at most `batch_rows` rows; memory: a few segments."""
+        schema = _select(table, columns)
+        for segment in self._segments(table, name, schema):
+            yield from segment.to_batches(max_chunksize=batch_rows)
+
+    def read_segment(self, view: View, schema: pa.Schema, fields: Sequence[FieldId]) -> pa.Table:
+        """Columns of one segment, decoded in this thread, of the types that `schema` says."""
+        types = {f: stored_type(c.type) for f, c in zip(fields, schema, strict=True)}
+        arrays = self.edited.columns(view, types)
+        restored = [restore(arrays[f], c) for f, c in zip(fields, schema, strict=True)]
+        return pa.Table.from_arrays(restored, schema=schema)
+
+    def copy(self, table: Table, name: str, to: BinaryIO, progress: Progress) -> None:
+        """Write a table as a Parquet file: stored bytes are copied, only edited columns encoded."""
+        groups: list[RowGroup] = []
+        types = stored_types(table)
+        to.write(MAGIC)
+
+        def ready(view: View) -> tuple[RowGroup, list[bytes | memoryview]]:
+            with _naming(name):
+                return self._ready(view, table, types)
+
+        done = 0
+        for group, pieces in ahead(ready, table_views(self.objects, table)):
+            to.writelines(pieces)
+            groups.append(group)
+            done += group.rows
+            progress(name, done, table.rows)
+        to.write(VirtualFile(arrow_schema(table), groups).footer)
+
+    def _segments(self, table: Table, name: str, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Segments in order, a few of them decoded ahead, one thread each: Arrow's own threads
+        would wait for each other in Python to read."""
+        ids = fields_by_name(table)
+        fields = [ids[column] for column in schema.names]
+
+        def read(view: View) -> pa.Table:
+            with _naming(name):
+                return self.read_segment(view, schema, fields)
+
+        return ahead(read, table_views(self.objects, table))
+
+    def _read(self, span: Span) -> bytes:
+        if isinstance(span.source, EditedColumn):
+            return self.edited.read(span.source, span.offset, span.length)
+        return self._records.read_range(span.source, span.offset, span.length)  # type: ignore[arg-type]
+
+    def _read_many(self, spans: Sequence[Span]) -> list[bytes | memoryview]:
+        stored: list[bytes] = [s.source for s in spans if isinstance(s.source, bytes)]
+        records = iter(self._records.read_many(stored))
         return [
-            record[span.offset : span.offset + span.length]
-            for span, record in zip(spans, records, strict=True)
+            next(records)[span.offset : span.offset + span.length]
+            if isinstance(span.source, bytes)
+            else self._read(span)
+            for span in spans
         ]
 
-    return fetch
+    def _ready(
+        self, view: View, table: Table, types: dict[FieldId, pa.DataType]
+    ) -> tuple[RowGroup, list[bytes | memoryview]]:
+        """A segment as it goes into a file: its row group, and the bytes of that."""
+        overlay = view.overlay
+        made = {f: t for f, t in types.items() if overlay is not None and touches(overlay, f)}
+        fields = {field.id: field for field in table.fields}
+        encoded = {
+            id: _encode(array, fields[id], table.profile.pages)
+            for id, array in (self.edited.columns(view, made) if made else {}).items()
+        }
+        placed, spans = [], []
+        for field, type in types.items():
+            if field in encoded:
+                leaves, _ = encoded[field]
+                placed.append(Placed(field, leaves, 0))
+                continue
+            placed.append(self.edited.place(view, field, type))
+            source, leaves, skip = placed[-1]
+            spans.append(Span(source, skip, sum(leaf.size for leaf in leaves)))
+        copied = iter(self._read_many(spans))
+        pieces = [p for f in types for p in (encoded[f][1] if f in encoded else [next(copied)])]
+        return RowGroup(view.segment.rows, placed), pieces
 
 
-def read_table(
-    schema: pa.Schema, groups: Sequence[RowGroup], fetch: Fetch, columns: Sequence[str] | None
-) -> pa.Table:
-    """All rows, in stored order, with exactly the types and metadata that were written."""
-    schema, groups = _select(schema, groups, columns)
-    return pa.concat_tables([pa.Table.from_batches([], schema), *_read(schema, groups, fetch)])
-
-
-def read_batches(
-    schema: pa.Schema,
-    groups: Sequence[RowGroup],
-    fetch: Fetch,
-    columns: Sequence[str] | None,
-    batch_rows: int,
-) -> Iterator[pa.RecordBatch]:
-    """The same in batches of at most `batch_rows` rows; memory: a few segments."""
-    schema, groups = _select(schema, groups, columns)
-    for table in _read(schema, groups, fetch):
-        yield from table.to_batches(max_chunksize=batch_rows)
-
-
-def read_segment(schema: pa.Schema, group: RowGroup, fetch: Fetch) -> pa.Table:
-    """One segment, decoded in this thread from a virtual file of its own.
-
-    Raises:
-        CorruptData: Arrow cannot make sense of the stored bytes.
-    """
-    file = VirtualFile(schema, [group])
-    data = file.read(0, file.size, fetch)
-    try:
-        read = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptData(f"a segment cannot be decoded: {error}") from error
-    return _restored(read, schema)
-
-
-def _read(schema: pa.Schema, groups: Sequence[RowGroup], fetch: Fetch) -> Iterator[pa.Table]:
-    """Segments in order, a few of them decoded ahead, one thread each: Arrow's own threads
-    would wait for each other in Python to read."""
+def ahead(function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
+    """`function` of each item, in order, a few computed ahead in threads."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads, "datasnap-scan") as pool:
-        running: deque[Future[pa.Table]] = deque()
-        for group in groups:
-            running.append(pool.submit(read_segment, schema, group, fetch))
+        running: deque[Future[T]] = deque()
+        for item in items:
+            running.append(pool.submit(function, item))
             if len(running) > threads:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
 
 
-def copy_file(file: VirtualFile, fetch: Fetch, to: BinaryIO, name: str, progress: Progress) -> None:
-    """Write the virtual file as a real one: bytes are copied, nothing is encoded."""
-    position = 0
-    while position < file.size:
-        data = file.read(position, _COPY_BYTES, fetch)
-        to.write(data)
-        position += len(data)
-        progress(name, position, file.size)
+def _encode(
+    array: pa.Array, field: Field, pages: PageLayout
+) -> tuple[tuple[Leaf, ...], list[bytes | memoryview]]:
+    encodings = field.encodings or default_encodings(leaf_types(array.type))
+    (column,) = encode_columns([array], [encodings], pages)
+    return column.leaves, column.body
 
 
-def _select(
-    schema: pa.Schema, groups: Sequence[RowGroup], columns: Sequence[str] | None
-) -> tuple[pa.Schema, Sequence[RowGroup]]:
-    """Only the columns named, in that order; None: all."""
+def _select(table: Table, columns: Sequence[str] | None) -> pa.Schema:
+    """The schema of only the columns named, in that order; None: all."""
+    schema = arrow_schema(table)
     if columns is None:
-        return schema, groups
+        return schema
     for name in columns:
         if name not in schema.names:
             raise UnknownName("column", name, schema.names)
-    positions = [schema.names.index(name) for name in columns]
-    fields = pa.schema([schema.field(i) for i in positions], metadata=schema.metadata)
-    return fields, [RowGroup(g.rows, [g.columns[i] for i in positions]) for g in groups]
+    return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
 
 
-def _restored(read: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [
-        pa.chunked_array([restore(chunk, field) for chunk in column.chunks], field.type)
-        for column, field in zip(read.columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Puts the table's name before what is wrong with its data."""
+    try:
+        yield
+    except CorruptData as error:
+        raise CorruptData(f"table '{name}': {error.message}", hint=error.hint) from error

@@ -24,7 +24,7 @@ from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import Session
 from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.identity import chunk_id
-from datasnap.tables.manifest import read_parts, segment_columns
+from datasnap.tables.manifest import table_views
 from datasnap.tables.profile import default_encodings
 from datasnap.tables.rowhash import hash_rows
 
@@ -49,13 +49,11 @@ class ParentSegments:
         if parent is None:
             return
         marker = marker_field(parent.profile, [field.id for field in parent.fields])
-        for part in read_parts(objects, parent):
-            listed = segment_columns(objects, part.segments)
-            for segment, columns in zip(part.segments, listed, strict=True):
-                found = ParentSegment(len(self.in_order), segment, columns)
-                self.in_order.append(found)
-                self._by_marker.setdefault(columns[marker].chunk, found)
-                self._by_start.setdefault(segment.start, found)
+        for view in table_views(objects, parent):
+            found = ParentSegment(len(self.in_order), view.segment, view.columns)
+            self.in_order.append(found)
+            self._by_marker.setdefault(view.columns[marker].chunk, found)
+            self._by_start.setdefault(view.segment.start, found)
 
     def with_marker(self, chunk: ChunkId) -> ParentSegment | None:
         """The segment whose boundary field has this chunk."""

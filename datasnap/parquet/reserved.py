@@ -1,0 +1,223 @@
+"""Room for column chunks that are made only when they are read.
+
+A column that an overlay touches has no bytes in the store. A virtual file keeps a stretch for it
+that is surely long enough, and describes it as one column chunk, PLAIN and uncompressed; when a
+reader touches the stretch, the column is encoded, and zeros fill what is left. Readers take pages
+until they have all values and look no further (so do pyarrow, DuckDB and Polars).
+
+Statistics may be wider than the values, and say so (`is_min_value_exact` and the like are false).
+Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from datasnap.errors import CorruptData
+from datasnap.parquet import thrift
+from datasnap.parquet.columns import EncodedColumn, Encoding, Leaf, PageLayout, encode_columns
+from datasnap.parquet.columns import leaf_types as _leaf_types
+
+# `ColumnMetaData`, `Statistics` and `SizeStatistics`, by their IDs in parquet.thrift.
+_TYPE, _ENCODINGS, _CODEC, _NUM_VALUES, _UNCOMPRESSED, _COMPRESSED = 1, 2, 4, 5, 6, 7
+_DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS, _SIZES = 9, 11, 12, 16
+_NULL_COUNT, _MAX, _MIN, _MAX_EXACT, _MIN_EXACT = 3, 5, 6, 7, 8
+_UNENCODED_BYTES = 1
+_PLAIN, _RLE = 0, 3
+_WIDTHS = {0: 1, 1: 4, 2: 8, 4: 4, 5: 8}
+_BYTE_ARRAY = 6
+#: Bounds of strings longer than this are not kept.
+_MAX_BOUND = 64
+#: As encoded for reading: quick to make, quick to read.
+_READY = PageLayout(page_bytes=1 << 20, compression_level=0)
+
+
+class Bounds(NamedTuple):
+    """What is known of a leaf's values: bounds in PLAIN encoding (None: none known), and whether
+    one is null."""
+
+    low: bytes | None
+    high: bytes | None
+    nulls: bool
+
+
+def can_reserve(type: pa.DataType) -> bool:
+    """Whether room can be kept for a column of this stored type: not for nested ones, of which
+    the number of leaf values is known only when they are made."""
+    return not pt.is_nested(type)
+
+
+def encode_ready(array: pa.Array) -> EncodedColumn:
+    """A column as it fills its room: PLAIN and uncompressed."""
+    plain = [Encoding.PLAIN] * len(_leaf_types(array.type))
+    (encoded,) = encode_columns([array], [plain], _READY)
+    return encoded
+
+
+def reserve(
+    base: Leaf, type: pa.DataType, rows: int, more_bytes: int, values: Bounds | None
+) -> Leaf:
+    """The leaf of a flat column whose chunk `base` is edited.
+
+    Args:
+        type: the column's stored type.
+        rows: of the column with its edits.
+        more_bytes: what the new values take, where their width varies.
+        values: of the new values; None: there are none.
+    """
+    physical = thrift.decode_fields(base.head, after=0)[_TYPE][1]
+    tail = _tail(base)
+    size = _room(physical, type, rows, _unencoded(tail) + more_bytes)
+    head = {
+        _TYPE: (thrift.I32, physical),
+        _ENCODINGS: (thrift.LIST, thrift.Sequence(thrift.I32, [_PLAIN, _RLE])),
+    }
+    middle = {
+        _CODEC: (thrift.I32, 0),
+        _NUM_VALUES: (thrift.I64, rows),
+        _UNCOMPRESSED: (thrift.I64, size),
+        _COMPRESSED: (thrift.I64, size),
+    }
+    known = _widen(bounds_of(base), values, type) if values else bounds_of(base)
+    statistics = {_STATISTICS: (thrift.STRUCT, _statistics(known))}
+    return Leaf(
+        size=size,
+        data=0,
+        dictionary=-1,
+        uncompressed=size,
+        head=thrift.encode_fields(head, after=0),
+        middle=thrift.encode_fields(middle, after=3),
+        tail=thrift.encode_fields(statistics, after=_DATA_PAGE),
+    )
+
+
+def fill(encoded: bytes | memoryview, room: int) -> bytes:
+    """The bytes of a column chunk, and zeros up to the end of its room.
+
+    Raises:
+        CorruptData: it does not fit; its manifest is not of its data.
+    """
+    if len(encoded) > room:
+        raise CorruptData("an edited column is larger than its manifest allows")
+    return bytes(encoded) + bytes(room - len(encoded))
+
+
+def bounds_of(leaf: Leaf) -> Bounds:
+    """The bounds that a leaf's statistics give, and whether it may hold nulls."""
+    tail = _tail(leaf)
+    given = tail[_STATISTICS][1] if _STATISTICS in tail else {}
+    nulls = _NULL_COUNT not in given or given[_NULL_COUNT][1] > 0
+    if _MIN in given and _MAX in given:
+        return Bounds(given[_MIN][1], given[_MAX][1], nulls)
+    return Bounds(None, None, nulls)
+
+
+def value_bounds(array: pa.Array) -> Bounds:
+    """The bounds of a column's values, as its statistics would have them."""
+    nulls = array.null_count > 0
+    extremes = _extremes(array.drop_null())
+    if extremes is None:
+        return Bounds(None, None, nulls)
+    low, high = (_plain(value, array.type) for value in extremes)
+    if len(low) > _MAX_BOUND or len(high) > _MAX_BOUND:
+        return Bounds(None, None, nulls)
+    return Bounds(low, high, nulls)
+
+
+def union(a: Bounds, b: Bounds, type: pa.DataType) -> Bounds:
+    """Bounds of the values of both."""
+    return _widen(a, b, type)
+
+
+def plain_value(bound: bytes, type: pa.DataType) -> Any:
+    """A bound as a Python value that compares as the stored values do; None: of no such type."""
+    if _is_counted(type):
+        return int.from_bytes(bound, "little", signed=not pt.is_unsigned_integer(type))
+    if pt.is_float32(type) or pt.is_float64(type):
+        return struct.unpack("<f" if pt.is_float32(type) else "<d", bound)[0]
+    return bound if pt.is_string(type) or pt.is_binary(type) else None
+
+
+def _tail(leaf: Leaf) -> thrift.Fields:
+    after = _DATA_PAGE if leaf.dictionary < 0 else _DICTIONARY_PAGE
+    return thrift.decode_fields(leaf.tail, after=after)
+
+
+def _unencoded(tail: thrift.Fields) -> int:
+    """Bytes of all values of a variable width, without their lengths."""
+    sizes = tail[_SIZES][1] if _SIZES in tail else {}
+    return int(sizes[_UNENCODED_BYTES][1]) if _UNENCODED_BYTES in sizes else 0
+
+
+def _room(physical: int, type: pa.DataType, rows: int, bytes: int) -> int:
+    """Bytes that surely hold a column: values, levels of at most 2 bits each, page headers."""
+    if physical == _BYTE_ARRAY:
+        values = 4 * rows + bytes
+    else:
+        values = rows * (_WIDTHS.get(physical) or _fixed_width(type))
+    return values + values // 64 + rows // 4 + 4096
+
+
+def _fixed_width(type: pa.DataType) -> int:
+    return 2 if pt.is_float16(type) else int(type.byte_width)
+
+
+def _statistics(bounds: Bounds) -> thrift.Fields:
+    fields: thrift.Fields = {}
+    if not bounds.nulls:
+        fields[_NULL_COUNT] = (thrift.I64, 0)
+    if bounds.low is not None and bounds.high is not None:
+        fields[_MAX], fields[_MIN] = (thrift.BINARY, bounds.high), (thrift.BINARY, bounds.low)
+        fields[_MAX_EXACT] = fields[_MIN_EXACT] = (thrift.TRUE, False)
+    return fields
+
+
+def _widen(a: Bounds, b: Bounds, type: pa.DataType) -> Bounds:
+    nulls = a.nulls or b.nulls
+    if None in (a.low, a.high, b.low, b.high) or plain_value(a.low or b"", type) is None:
+        return Bounds(None, None, nulls)
+
+    def value(bound: bytes | None) -> Any:
+        return plain_value(bound or b"", type)
+
+    return Bounds(min(a.low, b.low, key=value), max(a.high, b.high, key=value), nulls)
+
+
+def _is_counted(type: pa.DataType) -> bool:
+    """Whether values are integers in Parquet's eyes, and compare as such."""
+    return bool(pt.is_integer(type) or pt.is_temporal(type))
+
+
+def _extremes(array: pa.Array) -> tuple[Any, Any] | None:
+    """The least and greatest value; of floats not NaN, and zero as Parquet wants it."""
+    type = array.type
+    if pt.is_floating(type) and not pt.is_float16(type):
+        values = np.asarray(array)
+        values = values[~np.isnan(values)]
+        if not len(values):
+            return None
+        low, high = values.min(), values.max()
+        return (-0.0 if low == 0 else low), (0.0 if high == 0 else high)
+    if not len(array) or not (_is_counted(type) or pt.is_string(type) or pt.is_binary(type)):
+        return None
+    if pt.is_string(type):
+        array = array.cast(pa.binary())
+    elif pt.is_temporal(type):
+        array = array.view(pa.int64() if type.bit_width == 64 else pa.int32())
+    both = pc.min_max(array)
+    return both["min"].as_py(), both["max"].as_py()
+
+
+def _plain(value: Any, type: pa.DataType) -> bytes:
+    if _is_counted(type):
+        width = 8 if type.bit_width == 64 else 4
+        return int(value).to_bytes(width, "little", signed=not pt.is_unsigned_integer(type))
+    if pt.is_float32(type) or pt.is_float64(type):
+        return struct.pack("<f" if pt.is_float32(type) else "<d", value)
+    return bytes(value)

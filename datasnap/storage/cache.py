@@ -1,0 +1,109 @@
+"""Caches of bytes: in memory, and on a disk. Both bounded; losing either loses nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import xxhash
+
+_CHECKSUM = 16
+#: The disk is looked over for what to remove after so much was written, as a share of its limit.
+_SWEEP_EVERY = 8
+
+
+class ByteCache:
+    """What was used last, in memory, up to `limit` bytes. Safe to share between threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._records: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> bytes | None:
+        """What was put under a key, if it is still there."""
+        with self._lock:
+            record = self._records.get(key)
+            if record is not None:
+                self._records.move_to_end(key)
+            return record
+
+    def put(self, key: bytes, record: bytes) -> None:
+        """Keep a record; the least recently used ones make room for it."""
+        with self._lock:
+            if key in self._records or len(record) > self._limit:
+                return
+            self._records[key] = record
+            self._size += len(record)
+            while self._size > self._limit:
+                _, dropped = self._records.popitem(last=False)
+                self._size -= len(dropped)
+
+
+class DiskCache:
+    """The same in a folder, one file a record, shared between processes.
+
+    A file is its record and the record's XXH3 (128 bits); one that is damaged is not there. Any
+    trouble with the disk makes the cache forget, and nothing else.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit = folder, limit
+        self._written = limit  # look at once what others left
+
+    def get(self, key: bytes) -> bytes | None:
+        """What was put under a key, if it is still there and intact."""
+        file = self._file(key)
+        try:
+            data = file.read_bytes()
+            os.utime(file)
+        except OSError:
+            return None
+        record = data[:-_CHECKSUM]
+        return record if xxhash.xxh3_128_digest(record) == data[-_CHECKSUM:] else None
+
+    def put(self, key: bytes, record: bytes) -> None:
+        """Keep a record."""
+        if len(record) > self._limit // _SWEEP_EVERY:
+            return
+        file = self._file(key)
+        temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as out:
+                out.write(record)
+                out.write(xxhash.xxh3_128_digest(record))
+            temporary.replace(file)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            return
+        self._written += len(record)
+        if self._written > self._limit // _SWEEP_EVERY:
+            self._written = 0
+            self._sweep()
+
+    def _file(self, key: bytes) -> Path:
+        name = key.hex()
+        return self._folder / name[:2] / name[2:]
+
+    def _sweep(self) -> None:
+        """Remove the files that were not used for longest, until the rest fits."""
+        found = []
+        for file in self._folder.glob("*/*"):
+            try:
+                status = file.stat()
+            except OSError:
+                continue
+            found.append((status.st_mtime, status.st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found, key=lambda entry: entry[0]):
+            if total <= self._limit - self._limit // _SWEEP_EVERY:
+                return
+            try:
+                file.unlink(missing_ok=True)
+            except OSError:
+                continue
+            total -= size

@@ -1,0 +1,288 @@
+"""Editing a table: changes of its segments become a new version that shares all the rest.
+
+A segment that changes keeps its chunks and gets an overlay, while that is small (`overlay.py` has
+the rule); a column with too many new cells gets a chunk of its own, in a group of its own; and
+where too many rows come or go the segment is written anew. Parts without changes stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from datasnap.parquet import EncodedColumn, encode_columns, leaf_types
+from datasnap.snapshots.commit import put
+from datasnap.snapshots.objects import (
+    ChunkId,
+    Column,
+    ColumnGroup,
+    FieldId,
+    GroupId,
+    OverlayId,
+    PartRef,
+    Segment,
+    Table,
+    ValuesId,
+    encode_object,
+)
+from datasnap.storage import OBJECT, Session
+from datasnap.tables.chunks import ChunkWriter
+from datasnap.tables.cutting import cut_segments
+from datasnap.tables.identity import chunk_id
+from datasnap.tables.listing import PartBuilder
+from datasnap.tables.manifest import View, read_parts, read_views, stored_types
+from datasnap.tables.overlay import (
+    Change,
+    Edits,
+    encode_edits,
+    encode_values,
+    small_cells,
+    small_rows,
+)
+from datasnap.tables.profile import default_encodings
+from datasnap.tables.rowhash import hash_rows
+from datasnap.tables.scan import Scanner, ahead
+from datasnap.tables.segments import marker_field
+
+#: A segment with more groups than this gets one that lists all: readers fetch each of them.
+_MAX_GROUPS = 8
+
+Columns = Mapping[FieldId, pa.Array]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A segment as a worker leaves it: everything known, nothing put yet.
+
+    Attributes:
+        view: the segment before; None: it is wholly new.
+        encoded: chunks to be put, by field.
+        edits: over the chunks; None: none.
+        same: nothing about it changed.
+    """
+
+    view: View | None
+    rows: int
+    start: int
+    encoded: dict[FieldId, tuple[ChunkId, EncodedColumn]]
+    edits: Edits | None = None
+    same: bool = False
+
+
+@dataclass
+class TableEditor:
+    """Makes a table's next version of changes to its segments.
+
+    Attributes:
+        table: the version that the segments are of, with the fields (and their types) that the
+            new version is to have.
+    """
+
+    table: Table
+    scanner: Scanner
+    session: Session
+    chunks: ChunkWriter
+    _types: dict[FieldId, pa.DataType] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._types = stored_types(self.table)
+
+    def apply(
+        self,
+        changes: Mapping[int, Change],
+        columns: Iterator[tuple[int, Columns]] | None = None,
+        tail: Sequence[pa.Table] = (),
+    ) -> Table:
+        """The table with its segments changed.
+
+        Args:
+            changes: by the number of the segment.
+            columns: instead: whole columns, of the rows as they are, for every segment in turn.
+            tail: new segments behind the last, as tables of stored types; cut already.
+
+        Returns:
+            The new version; what it is made of is in the session.
+        """
+        refs: list[PartRef] = []
+        first = 0
+        parts = read_parts(self.scanner.objects, self.table)
+        for number, (ref, part) in enumerate(zip(self.table.parts, parts, strict=True)):
+            last = number == len(parts) - 1
+            numbers = range(first, first + len(part.segments))
+            first += len(part.segments)
+            touched = columns is not None or any(n in changes for n in numbers)
+            if not touched and not (last and tail):
+                refs.append(ref)
+                continue
+            views = list(read_views(self.scanner.objects, part.segments))
+            jobs = self._jobs(views, numbers, changes, columns)
+            refs += self._list(jobs, tail if last else ())
+        if not parts and tail:
+            refs += self._list(iter(()), tail)
+        return replace_parts(self.table, tuple(refs))
+
+    def _jobs(
+        self,
+        views: list[View],
+        numbers: range,
+        changes: Mapping[int, Change],
+        columns: Iterator[tuple[int, Columns]] | None,
+    ) -> Iterator[tuple[View, Change, Columns]]:
+        nothing: Columns = {}
+        for number, view in zip(numbers, views, strict=True):
+            whole = nothing
+            if columns is not None:
+                _, whole = next(columns)
+            yield view, changes.get(number, Change()), whole
+
+    def _list(
+        self, jobs: Iterator[tuple[View, Change, Columns]], tail: Sequence[pa.Table]
+    ) -> tuple[PartRef, ...]:
+        builder = PartBuilder(self.session, self.table.profile)
+        for prepared in ahead(lambda job: self.prepare(*job), jobs):
+            for one in prepared:
+                builder.add(*self.put(one))
+        for made in ahead(self.fresh, tail):
+            builder.add(*self.put(made))
+        return builder.finish()
+
+    def prepare(self, view: View, change: Change, whole: Columns) -> list[Prepared]:
+        """What becomes of a segment; runs in any thread."""
+        if change.empty and not whole:
+            return [Prepared(view, view.segment.rows, view.segment.start, {}, same=True)]
+        edits = self.scanner.edited.edits(view, self._present(view)).then(change)
+        if not edits.rows:
+            return []
+        if not small_rows(edits):
+            return self._anew(view, edits)
+        whole = {**whole, **self._too_many_cells(view, edits)}
+        encoded: dict[FieldId, tuple[ChunkId, EncodedColumn]] = {}
+        inserted = dict(edits.inserted)
+        for id, array in whole.items():
+            stored, new = edits.unapply(array)
+            encoded[id] = self._encode(id, stored)
+            if len(new):
+                inserted[id] = new
+        cells = {id: cells for id, cells in edits.cells.items() if id not in whole}
+        edits = replace(edits, inserted=inserted, cells=cells)
+        start = self._start(view, edits, whole)
+        return [Prepared(view, edits.rows, start, encoded, edits if _is_any(edits) else None)]
+
+    def put(self, made: Prepared) -> tuple[Segment, int, ChunkId]:
+        """Put a segment's chunks and manifests; in row order, in one thread.
+
+        Returns:
+            The segment, its stored bytes, and the chunk of its boundary field.
+        """
+        columns = dict(made.view.columns) if made.view else {}
+        groups = made.view.segment.groups if made.view else ()
+        fresh = []
+        for id, (chunk, encoded) in made.encoded.items():
+            columns[id] = Column(id, chunk, self.chunks.put(chunk, encoded))
+            fresh.append(columns[id])
+        if len(groups) >= _MAX_GROUPS:
+            groups, fresh = (), [c for id, c in columns.items() if id in self._types]
+        if fresh:
+            group = ColumnGroup(tuple(fresh))
+            groups = (*groups, GroupId(put(self.session, group)))
+        overlay, size = self._put_edits(made)
+        listed = (columns[id] for id in self._types if id in columns)
+        size += sum(leaf.size for column in listed for leaf in column.leaves)
+        marker = columns[marker_field(self.table.profile, list(self._types))].chunk
+        return Segment(made.rows, made.start, groups, overlay), size, marker
+
+    def fresh(self, rows: pa.Table) -> Prepared:
+        """A new segment, of columns of stored types in the order of the fields."""
+        arrays = {id: _one(c) for id, c in zip(self._types, rows.columns, strict=True)}
+        encoded = {id: self._encode(id, array) for id, array in arrays.items()}
+        return Prepared(None, rows.num_rows, self._start_of(arrays), encoded)
+
+    def _put_edits(self, made: Prepared) -> tuple[OverlayId | None, int]:
+        if made.same and made.view and made.view.overlay:
+            return made.view.segment.overlay, made.view.overlay.size
+        if made.edits is None:
+            return None, 0
+        values, size = encode_values(made.edits), 0
+        id: ValuesId | None = None
+        if values is not None:
+            named, record = encode_object(values)
+            self.session.add(named, OBJECT, [record])
+            id, size = ValuesId(named), len(record)
+        overlay = encode_edits(made.edits, id, size)
+        return OverlayId(put(self.session, overlay)), size
+
+    def _anew(self, view: View, edits: Edits) -> list[Prepared]:
+        """The segment as it is seen, written as one or more of its own."""
+        stored = self.scanner.edited.columns(view, self._types, stored=True)
+        seen = [edits.apply(id, array) for id, array in stored.items()]
+        return [self.fresh(piece) for piece in self.cut(self.as_rows(seen))]
+
+    def as_rows(self, arrays: Sequence[pa.Array]) -> pa.Table:
+        """Arrays of stored types, one per field, as a table."""
+        fields = [pa.field(f"c{id}", type) for id, type in self._types.items()]
+        return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
+
+    def cut(self, rows: pa.Table) -> list[pa.Table]:
+        """Rows as segments."""
+        profile, ids = self.table.profile, list(self._types)
+        boundary = [ids.index(id) for id in profile.boundary]
+        return list(cut_segments(rows.to_batches(), profile, boundary))
+
+    def _present(self, view: View) -> dict[FieldId, pa.DataType]:
+        """Fields that the segment has: others are about to be added."""
+        return {id: type for id, type in self._types.items() if id in view.columns}
+
+    def _too_many_cells(self, view: View, edits: Edits) -> dict[FieldId, pa.Array]:
+        ids = [i for i, c in edits.cells.items() if not small_cells(len(c), edits.base_rows)]
+        types = {id: self._types[id] for id in ids}
+        if not types:
+            return {}
+        stored = self.scanner.edited.columns(view, types, stored=True)
+        return {id: edits.apply(id, array) for id, array in stored.items()}
+
+    def _encode(self, id: FieldId, array: pa.Array) -> tuple[ChunkId, EncodedColumn]:
+        known = next(field.encodings for field in self.table.fields if field.id == id)
+        encodings = known or default_encodings(leaf_types(array.type))
+        (encoded,) = encode_columns([array], [encodings], self.table.profile.pages)
+        return chunk_id(array), encoded
+
+    def _start(self, view: View, edits: Edits, whole: Columns) -> int:
+        boundary = self.table.profile.boundary
+        first = int(edits.order()[0]) if edits.moves_rows else 0
+        edited = any(id in whole or id in edits.cells for id in boundary)
+        before = view.overlay is None
+        if before and first == 0 and not edited:
+            return view.segment.start
+        types = {id: self._types[id] for id in boundary}
+        stored = self.scanner.edited.columns(view, types, stored=True) if types else {}
+        arrays = {id: edits.apply(id, array) for id, array in stored.items()}
+        return self._start_of({**arrays, **whole})
+
+    def _start_of(self, arrays: Columns) -> int:
+        boundary = self.table.profile.boundary
+        if not boundary:
+            return 0
+        return int(hash_rows([arrays[id].slice(0, 1) for id in boundary])[0])
+
+
+def replace_parts(table: Table, parts: tuple[PartRef, ...]) -> Table:
+    """The table with other parts."""
+    return Table(
+        table.schema,
+        table.fields,
+        table.next_field,
+        table.key,
+        table.sorted,
+        table.profile,
+        parts,
+    )
+
+
+def _is_any(edits: Edits) -> bool:
+    return edits.moves_rows or bool(edits.cells)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

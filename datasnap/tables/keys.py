@@ -1,0 +1,159 @@
+"""Finding rows by their key, in a table whose rows stand in key order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from datasnap.parquet.reserved import bounds_of, plain_value
+from datasnap.snapshots.objects import FieldId, Table
+from datasnap.tables.manifest import View, stored_types, table_views
+from datasnap.tables.overlay import Positions
+from datasnap.tables.scan import Scanner, ahead
+
+
+class Found(NamedTuple):
+    """Where some of the wanted keys belong in one segment.
+
+    Attributes:
+        number: of the segment.
+        first: the first of the wanted keys that belongs here; they are consecutive.
+        positions: for each, its row in the segment, or the row that it would stand before.
+        present: for each, whether the segment has it.
+    """
+
+    number: int
+    view: View
+    first: int
+    positions: Positions
+    present: np.ndarray
+
+
+def locate(scanner: Scanner, table: Table, keys: Sequence[pa.Array]) -> Iterator[Found]:
+    """Find keys in a sorted table; only the segments that they belong to are decoded.
+
+    Args:
+        keys: one array of stored type per key column; rows sorted by key.
+    """
+    views = list(table_views(scanner.objects, table))
+    if not views:
+        return
+    all_types = stored_types(table)
+    types = {id: all_types[id] for id in table.key}
+    starts = lower_bound(keys, _separators(scanner, views, types))
+    starts[0] = 0
+    ends = np.append(starts[1:], len(keys[0]))
+    wanted = [i for i in range(len(views)) if starts[i] < ends[i]]
+
+    def find(number: int) -> Found:
+        first, count = int(starts[number]), int(ends[number] - starts[number])
+        mine = [key.slice(first, count) for key in keys]
+        columns = list(scanner.edited.columns(views[number], types).values())
+        positions = lower_bound(columns, mine)
+        return Found(number, views[number], first, positions, _equal_at(columns, mine, positions))
+
+    yield from ahead(find, wanted)
+
+
+def last_key(scanner: Scanner, table: Table) -> list[pa.Array] | None:
+    """The key of the last row, one array of one value per column; None: there are no rows."""
+    *_, last = [None, *table_views(scanner.objects, table)]
+    if last is None:
+        return None
+    all_types = stored_types(table)
+    columns = scanner.edited.columns(last, {id: all_types[id] for id in table.key})
+    return [column.slice(len(column) - 1) for column in columns.values()]
+
+
+def lower_bound(columns: Sequence[pa.Array], probes: Sequence[pa.Array]) -> Positions:
+    """For each probe, the first row that is not less than it: a binary search for all at once.
+
+    Args:
+        columns: rows in order, one array per key column.
+        probes: keys of the same types, in any order.
+    """
+    if len(columns) == 1 and _is_number(columns[0].type):
+        return np.searchsorted(_numbers(columns[0]), _numbers(probes[0])).astype(np.int64)
+    rows = len(columns[0])
+    low, high = np.zeros(len(probes[0]), np.int64), np.full(len(probes[0]), rows)
+    while (searching := low < high).any():
+        middle = (low + high) // 2
+        at = pa.array(np.minimum(middle, rows - 1))
+        less = is_less([column.take(at) for column in columns], probes)
+        low = np.where(searching & less, middle + 1, low)
+        high = np.where(searching & ~less, middle, high)
+    return low
+
+
+def is_less(a: Sequence[pa.Array], b: Sequence[pa.Array]) -> np.ndarray:
+    """For each row, whether the key `a` comes before the key `b`."""
+    less, equal = np.zeros(len(a[0]), bool), np.ones(len(a[0]), bool)
+    for x, y in zip(a, b, strict=True):
+        if pt.is_boolean(x.type):
+            x, y = x.cast(pa.uint8()), y.cast(pa.uint8())
+        less |= equal & np.asarray(pc.less(x, y))
+        equal &= np.asarray(pc.equal(x, y))
+    return less
+
+
+def _equal_at(
+    columns: Sequence[pa.Array], probes: Sequence[pa.Array], positions: Positions
+) -> np.ndarray:
+    rows = len(columns[0])
+    inside: np.ndarray = positions < rows
+    if not rows:
+        return inside
+    at = pa.array(np.minimum(positions, rows - 1))
+    for column, probe in zip(columns, probes, strict=True):
+        inside &= np.asarray(pc.equal(column.take(at), probe))
+    return inside
+
+
+def _separators(
+    scanner: Scanner, views: Sequence[View], types: dict[FieldId, pa.DataType]
+) -> list[pa.Array]:
+    """For each segment a key that no row before it reaches, and all its own do."""
+    if len(types) == 1:
+        ((field, type),) = types.items()
+        lows = [_low(view, field, type) for view in views]
+        if None not in lows:
+            return [_array(lows, type)]
+
+    def first(view: View) -> list[pa.Array]:
+        return [column.slice(0, 1) for column in scanner.edited.columns(view, types).values()]
+
+    firsts = list(ahead(first, views))
+    return [pa.concat_arrays(column) for column in zip(*firsts, strict=True)]
+
+
+def _low(view: View, field: FieldId, type: pa.DataType) -> Any:
+    """The least key that the segment's statistics allow; None: unknown."""
+    bounds = [bounds_of(view.columns[field].leaves[0]).low]
+    if view.overlay is not None:
+        bounds += [patch.low for patch in view.overlay.patches if patch.field == field]
+    values: list[Any] = [None if bound is None else plain_value(bound, type) for bound in bounds]
+    return None if None in values else min(values)
+
+
+def _array(values: Sequence[object], type: pa.DataType) -> pa.Array:
+    if pt.is_temporal(type):
+        width = pa.int64() if type.bit_width == 64 else pa.int32()
+        return pa.array(values, width).view(type)
+    if pt.is_string(type):
+        return pa.array(values, pa.binary()).cast(type)
+    return pa.array(values, type)
+
+
+def _is_number(type: pa.DataType) -> bool:
+    return bool(pt.is_integer(type) or pt.is_temporal(type) or pt.is_floating(type))
+
+
+def _numbers(array: pa.Array) -> np.ndarray:
+    if pt.is_temporal(array.type):
+        array = array.view(pa.int64() if array.type.bit_width == 64 else pa.int32())
+    return np.asarray(array)

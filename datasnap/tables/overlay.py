@@ -1,0 +1,319 @@
+"""Overlays: the edits of a segment, composed and never chained.
+
+A `Change` says what a writer wants, in positions of the rows as they are seen now. `Edits` are
+what is stored: positions in the chunks, values for them. `Edits.then(change)` gives the edits
+that do both, however many changes came before; so a read never follows a chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from datasnap.errors import CorruptData
+from datasnap.parquet.reserved import value_bounds
+from datasnap.snapshots.objects import FieldId, Overlay, Patch, Values, ValuesId
+
+Positions = npt.NDArray[np.int64]
+
+NONE: Positions = np.zeros(0, np.int64)
+
+#: An overlay may edit one in so many rows, and one in so many cells of a column: beyond, reading
+#: through it costs more than writing new chunks saves.
+_ROWS_PER_EDIT = 16
+#: … but always so few, so that small segments are not written anew for every cell.
+_ALWAYS = 16
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of one column: rising positions, and for each a value of the stored type."""
+
+    positions: Positions
+    values: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Edits as a writer sees them; positions count the rows visible before the change.
+
+    Attributes:
+        deleted: rows that go; rising.
+        before: for each row that comes, the row it stands before (the row count for the end);
+            rising, and equal positions keep their order.
+        inserted: the values of the rows that come, for every field of the table.
+        cells: values of rows that stay, by field.
+    """
+
+    deleted: Positions = field(default_factory=lambda: NONE)
+    before: Positions = field(default_factory=lambda: NONE)
+    inserted: Mapping[FieldId, pa.Array] = field(default_factory=dict)
+    cells: Mapping[FieldId, Cells] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (len(self.deleted) or len(self.before) or any(map(len, self.cells.values())))
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Edits of `base_rows` stored rows; see `snapshots.objects.Overlay` for the positions."""
+
+    base_rows: int
+    deleted: Positions = field(default_factory=lambda: NONE)
+    anchors: Positions = field(default_factory=lambda: NONE)
+    inserted: Mapping[FieldId, pa.Array] = field(default_factory=dict)
+    cells: Mapping[FieldId, Cells] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows as they are seen."""
+        return self.base_rows - len(self.deleted) + len(self.anchors)
+
+    @property
+    def moves_rows(self) -> bool:
+        """Whether rows were deleted or inserted, so that every column is touched."""
+        return bool(len(self.deleted) or len(self.anchors))
+
+    def touches(self, field: FieldId) -> bool:
+        """Whether a column differs from its chunk."""
+        return self.moves_rows or field in self.cells
+
+    def order(self) -> Positions:
+        """Where each visible row comes from: below `base_rows` a stored row, from there on the
+        inserted ones in turn."""
+        kept = np.delete(np.arange(self.base_rows), self.deleted)
+        if not len(self.anchors):
+            return kept
+        new = self.base_rows + np.arange(len(self.anchors))
+        return np.insert(kept, np.searchsorted(kept, self.anchors), new)
+
+    def apply(self, field: FieldId, stored: pa.Array) -> pa.Array:
+        """A column as it is seen."""
+        cells = self.cells.get(field)
+        if not self.moves_rows and cells is None:
+            return stored
+        pool = [stored]
+        sources = np.arange(self.base_rows)
+        if cells is not None:
+            sources[cells.positions] = self.base_rows + np.arange(len(cells))
+            pool.append(cells.values)
+        if self.moves_rows:
+            order = self.order()
+            first_new = self.base_rows + (len(cells) if cells else 0)
+            old = order < self.base_rows
+            moved = order - self.base_rows + first_new
+            moved[old] = sources[order[old]]
+            sources = moved
+            if len(self.anchors):
+                pool.append(self.inserted[field])
+        return pa.concat_arrays(pool).take(pa.array(sources))
+
+    def unapply(self, seen: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """A whole column, given as it is to be seen, as a chunk (null where rows are deleted)
+        and the values of the inserted rows."""
+        if not self.moves_rows:
+            return seen, seen.slice(0, 0)
+        order = self.order()
+        new = order >= self.base_rows
+        sources = np.full(self.base_rows, -1)
+        sources[order[~new]] = np.flatnonzero(~new)
+        stored = seen.take(pa.array(sources, mask=sources < 0))
+        return stored, seen.take(pa.array(np.flatnonzero(new)))
+
+    def then(self, change: Change) -> Edits:
+        """The edits that also do a change."""
+        order = self.order() if change.cells or self.moves_rows else np.arange(self.base_rows)
+        cells, inserted = dict(self.cells), dict(self.inserted)
+        for id, new in change.cells.items():
+            sources = order[new.positions]
+            stored = sources < self.base_rows
+            if stored.any():
+                of_stored = Cells(sources[stored], new.values.filter(pa.array(stored)))
+                cells[id] = _merge(cells.get(id), of_stored)
+            if not stored.all():
+                again = new.values.filter(pa.array(~stored))
+                inserted[id] = _put(inserted[id], sources[~stored] - self.base_rows, again)
+        edits = Edits(self.base_rows, self.deleted, self.anchors, inserted, cells)
+        if len(change.deleted) or len(change.before):
+            return edits._move(order, change)
+        return edits
+
+    def without(self, fields: set[FieldId]) -> Edits:
+        """The edits of all other fields."""
+        return Edits(
+            self.base_rows,
+            self.deleted,
+            self.anchors,
+            {id: values for id, values in self.inserted.items() if id not in fields},
+            {id: cells for id, cells in self.cells.items() if id not in fields},
+        )
+
+    def _move(self, order: Positions, change: Change) -> Edits:
+        """Delete and insert rows."""
+        following = order.copy()
+        following[change.deleted] = -1
+        new = self.base_rows + len(self.anchors) + np.arange(len(change.before))
+        following = np.insert(following, change.before, new)
+        following = following[following >= 0]
+        is_new = following >= self.base_rows
+        kept = following[~is_new]
+        gone = np.ones(self.base_rows, bool)
+        gone[kept] = False
+        anchors = np.append(kept, self.base_rows)[np.cumsum(~is_new)[is_new]]
+        which = pa.array(following[is_new] - self.base_rows)
+        inserted = {}
+        for id in {**self.inserted, **change.inserted}:
+            parts = [part[id] for part in (self.inserted, change.inserted) if id in part]
+            inserted[id] = pa.concat_arrays(parts).take(which)
+        cells = {}
+        for id, old in self.cells.items():
+            stay = ~gone[old.positions]
+            if stay.any():
+                cells[id] = Cells(old.positions[stay], old.values.filter(pa.array(stay)))
+        if not len(anchors):
+            inserted = {}
+        return Edits(self.base_rows, np.flatnonzero(gone), anchors, inserted, cells)
+
+
+def small_rows(edits: Edits) -> bool:
+    """Whether so few rows were deleted and inserted that an overlay is worth it."""
+    return len(edits.deleted) + len(edits.anchors) <= _limit(edits.base_rows)
+
+
+def small_cells(cells: int, base_rows: int) -> bool:
+    """Whether so few cells of a column were replaced that an overlay is worth it."""
+    return cells <= _limit(base_rows)
+
+
+def _limit(rows: int) -> int:
+    return max(min(_ALWAYS, rows // 2), rows // _ROWS_PER_EDIT)
+
+
+def encode_values(edits: Edits) -> Values | None:
+    """The values of edits, as stored; None when there are none."""
+    columns = {id: _message(_all_values(edits, id)) for id in _patched(edits)}
+    return Values(columns) if columns else None
+
+
+def encode_edits(edits: Edits, values: ValuesId | None, size: int) -> Overlay:
+    """Edits as stored.
+
+    Args:
+        values, size: the object with their values, and its stored bytes.
+    """
+    return Overlay(
+        base_rows=edits.base_rows,
+        deleted=_pack(edits.deleted),
+        inserted=_pack(edits.anchors),
+        patches=tuple(_patch(edits, id) for id in _patched(edits)),
+        values=values,
+        size=size,
+    )
+
+
+def decode_edits(
+    overlay: Overlay, values: Values | None, types: Mapping[FieldId, pa.DataType]
+) -> Edits:
+    """Edits as they were encoded.
+
+    Args:
+        types: stored types of the fields whose values are wanted; no others are decoded.
+
+    Raises:
+        CorruptData: the overlay does not fit itself or these types.
+    """
+    deleted, anchors = _unpack(overlay.deleted), _unpack(overlay.inserted)
+    rows = overlay.base_rows
+    if not _within(deleted, rows) or (len(anchors) and not 0 <= anchors[-1] <= rows):
+        raise CorruptData("an overlay edits rows that are not there")
+    inserted: dict[FieldId, pa.Array] = {}
+    cells: dict[FieldId, Cells] = {}
+    for patch in overlay.patches:
+        type = types.get(patch.field)
+        if type is None:
+            continue
+        positions = _unpack(patch.cells)
+        array = _array(values, patch.field, type)
+        if not _within(positions, rows) or len(array) != len(positions) + len(anchors):
+            raise CorruptData(f"an overlay's values for field {patch.field} are not as listed")
+        if len(positions):
+            cells[patch.field] = Cells(positions, array.slice(0, len(positions)))
+        if len(anchors):
+            inserted[patch.field] = array.slice(len(positions))
+    return Edits(rows, deleted, anchors, inserted, cells)
+
+
+def _patched(edits: Edits) -> list[FieldId]:
+    return sorted({*edits.cells, *edits.inserted})
+
+
+def _all_values(edits: Edits, id: FieldId) -> pa.Array:
+    """The replaced cells of a field, then its inserted ones."""
+    parts = [edits.cells[id].values] if id in edits.cells else []
+    parts += [edits.inserted[id]] if id in edits.inserted else []
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+
+def _patch(edits: Edits, id: FieldId) -> Patch:
+    values = _all_values(edits, id)
+    known = value_bounds(values)
+    positions = edits.cells[id].positions if id in edits.cells else NONE
+    return Patch(id, _pack(positions), values.nbytes, known.nulls, known.low, known.high)
+
+
+def _merge(old: Cells | None, new: Cells) -> Cells:
+    """Cells of both; where both have one, the new."""
+    if old is None:
+        return new
+    stay = ~np.isin(old.positions, new.positions)
+    positions = np.concatenate([old.positions[stay], new.positions])
+    values = pa.concat_arrays([old.values.filter(pa.array(stay)), new.values])
+    rising = np.argsort(positions, kind="stable")
+    return Cells(positions[rising], values.take(pa.array(rising)))
+
+
+def _put(array: pa.Array, positions: Positions, values: pa.Array) -> pa.Array:
+    sources = np.arange(len(array))
+    sources[positions] = len(array) + np.arange(len(values))
+    return pa.concat_arrays([array, values]).take(pa.array(sources))
+
+
+def _message(array: pa.Array) -> bytes:
+    batch: pa.RecordBatch = pa.record_batch([array], names=[""])
+    return bytes(batch.serialize())
+
+
+def _array(values: Values | None, id: FieldId, type: pa.DataType) -> pa.Array:
+    if values is None or id not in values.columns:
+        raise CorruptData(f"an overlay lists values for field {id} that are not there")
+    schema = pa.schema([pa.field("", type)])
+    try:
+        batch = pa.ipc.read_record_batch(pa.py_buffer(values.columns[id]), schema)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptData(f"an overlay's values for field {id} are unreadable: {error}") from error
+    return batch.column(0)
+
+
+def _pack(positions: Positions) -> bytes:
+    return np.diff(positions, prepend=0).astype("<u4").tobytes()
+
+
+def _unpack(data: bytes) -> Positions:
+    if len(data) % 4:
+        raise CorruptData("an overlay's positions are cut short")
+    return np.cumsum(np.frombuffer(data, "<u4"), dtype=np.int64)
+
+
+def _within(positions: Positions, rows: int) -> bool:
+    """Whether positions are rows, each once."""
+    return not len(positions) or bool(positions[-1] < rows and (np.diff(positions) > 0).all())
