@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
     from datasnap.verify import Report
@@ -57,6 +58,8 @@ class Repository:
         )
         self.objects = ObjectReader(self.store)
         self.refs = Refs(backend)
+        #: Idle ones, for the next transaction.
+        self.workbenches: list[Workbench] = []
         self._revisions = Revisions(self.refs, self.objects, self._snapshot_ids)
 
     def __repr__(self) -> str:
@@ -80,6 +83,15 @@ class Repository:
         from datasnap.tables.scan import Scanner
 
         return Scanner(self.store, self.objects, self.column_caches)
+
+    def borrow_workbench(self) -> Workbench:
+        """An idle workbench, or a new one; to be given back to `workbenches`."""
+        from datasnap.query.workbench import Workbench
+
+        try:
+            return self.workbenches.pop()
+        except IndexError:
+            return Workbench(self)
 
     def transaction(
         self,

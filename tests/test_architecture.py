@@ -17,7 +17,7 @@ FLOORS = [
     ["parquet"],
     ["snapshots"],
     ["tables"],
-    ["export", "transaction", "verify", "versions", "query", "repository", "places"],
+    ["export", "transaction", "unit", "verify", "versions", "query", "repository", "places"],
     ["cli"],
     ["__init__", "__main__"],
 ]

@@ -77,6 +77,11 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._scanner = scanner or repository.scanner
         self._files: dict[str, tuple[VirtualFile, str]] = {}
 
+    def read_through(self, scanner: Scanner) -> None:
+        """Read tables through another scanner from here on."""
+        self._scanner = scanner
+        self._files.clear()
+
     @classmethod
     def _strip_protocol(cls, path: str | list[str]) -> Any:
         if isinstance(path, list):
@@ -230,6 +235,11 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
 def _first(name: str) -> str:
     head, slash, _ = name.partition("/")
     return head if slash else head + _ENDING
+
+
+def content_url(id: TableId, name: str) -> str:
+    """The whole of a table, by its content: a URL that means the same for ever."""
+    return f"{PROTOCOL}://{_content_path(id, name, None)}"
 
 
 def _content_path(id: TableId, name: str, part: int | None) -> str:

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from datasnap.errors import BadQuery, UnknownName
-from datasnap.query.filesystem import DatasnapFileSystem
-from datasnap.snapshots.objects import SnapshotId
+from datasnap.query.filesystem import DatasnapFileSystem, content_url
+from datasnap.snapshots.objects import SnapshotId, TableId
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
+    from datasnap.tables.scan import Scanner
 
 #: The schema that holds the views of the connection's own snapshot. It is no possible ref name.
 _OWN = "(snapshot)"
@@ -37,7 +38,12 @@ _RESERVED = ("information_schema", "pg_catalog")
 
 
 def connect(
-    repository: Repository, at: SnapshotId | None, *, query: str | None = None
+    repository: Repository,
+    at: SnapshotId | None,
+    *,
+    query: str | None = None,
+    tables: Mapping[str, TableId] | None = None,
+    scanner: Scanner | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection over a repository.
 
@@ -45,11 +51,12 @@ def connect(
         at: the snapshot whose tables are views by their bare names; None: there is none yet.
         query: when given, only views whose names occur in this SQL text are made: making one
             costs about a millisecond.
+        tables, scanner: the tables of a transaction, and what reads them, for the bare names.
     """
     frozen = _FrozenRefs(repository)
     connection = duckdb.connect()
     filesystem = DatasnapFileSystem(
-        repository=repository, resolve=frozen.resolve, skip_instance_cache=True
+        repository=repository, resolve=frozen.resolve, scanner=scanner, skip_instance_cache=True
     )
     connection.register_filesystem(filesystem)
     connection.execute("SET parquet_metadata_cache = true")
@@ -58,7 +65,10 @@ def connect(
     for ref, id in _wanted(frozen.refs, query, repository.settings.sql.ref_schemas):
         _make_views(connection, repository, ref, id, query)
     connection.execute(f"CREATE SCHEMA {quote(_OWN)}")
-    if at is not None:
+    if tables is not None:
+        for name in _distinct(tables):
+            _make_view(connection, _OWN, name, content_url(tables[name], name))
+    elif at is not None:
         _make_views(connection, repository, _OWN, at, query)
     connection.execute(f"SET search_path = '{_OWN},main'")
     return connection
@@ -181,14 +191,16 @@ def _make_views(
     id: SnapshotId,
     query: str | None,
 ) -> None:
-    schema = quote(ref)
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(ref)}")
     names = _distinct(repository.tree(id).entries)
     if query is not None and not (ref == _OWN and len(names) <= _FEW):
         names = [name for name in names if name.lower() in query.lower()]
     for name in names:
         # By content, not by ref: the view must mean the same however it is reached.
-        path = literal(f"datasnap://{id.hex()}/{name}.parquet")
-        connection.execute(
-            f"CREATE VIEW {schema}.{quote(name)} AS SELECT * FROM read_parquet({path})"
-        )
+        _make_view(connection, ref, name, f"datasnap://{id.hex()}/{name}.parquet")
+
+
+def _make_view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, url: str) -> None:
+    connection.execute(
+        f"CREATE VIEW {quote(schema)}.{quote(name)} AS SELECT * FROM read_parquet({literal(url)})"
+    )

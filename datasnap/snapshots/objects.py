@@ -229,11 +229,11 @@ class Values(Object, frozen=True):
     """The values of an overlay, apart from it because most readers need only its positions.
 
     Attributes:
-        columns: for each field its replaced cells, then its inserted ones: the Arrow IPC message
-            of a record batch with one column of the field's stored type.
+        columns: for each patch, in the same order, its replaced cells, then its inserted ones:
+            the Arrow IPC message of a record batch with one column of the field's stored type.
     """
 
-    columns: dict[FieldId, bytes]
+    columns: tuple[bytes, ...]
 
 
 AnyObject = Snapshot | Tree | Table | Part | ColumnGroup | Overlay | Values

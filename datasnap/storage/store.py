@@ -182,6 +182,8 @@ class Session:
         self._writer = ThreadPoolExecutor(1, "datasnap-pack")
         self._lock = threading.RLock()
         self.stats = SessionStats(0, 0, 0)
+        #: Bytes of the records added so far.
+        self.added_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -211,6 +213,7 @@ class Session:
             builder = self._building[kind]
             builder.add(id, kind, buffers)
             self._added[id] = kind
+            self.added_bytes += sum(map(len, buffers))
             if kind == OBJECT:
                 self._objects[id] = b"".join(buffers)
             if builder.size >= self._store.pack_bytes:

@@ -7,12 +7,13 @@ where too many rows come or go the segment is written anew. Parts without change
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pyarrow as pa
 
-from datasnap.parquet import EncodedColumn, encode_columns, leaf_types
+from datasnap.parquet import EncodedColumn, encode_columns, leaf_types, to_stored
 from datasnap.snapshots.commit import put
 from datasnap.snapshots.objects import (
     ChunkId,
@@ -41,15 +42,15 @@ from datasnap.tables.overlay import (
     small_cells,
     small_rows,
 )
-from datasnap.tables.profile import default_encodings
+from datasnap.tables.profile import default_encodings, marker_field
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
-from datasnap.tables.segments import marker_field
 
 #: A segment with more groups than this gets one that lists all: readers fetch each of them.
 _MAX_GROUPS = 8
 
 Columns = Mapping[FieldId, pa.Array]
+Encoded = dict[FieldId, tuple[ChunkId, EncodedColumn | None]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Prepared:
 
     Attributes:
         view: the segment before; None: it is wholly new.
-        encoded: chunks to be put, by field.
+        encoded: chunks to be put, by field; without bytes where the store has them.
         edits: over the chunks; None: none.
         same: nothing about it changed.
     """
@@ -66,7 +67,7 @@ class Prepared:
     view: View | None
     rows: int
     start: int
-    encoded: dict[FieldId, tuple[ChunkId, EncodedColumn]]
+    encoded: Encoded
     edits: Edits | None = None
     same: bool = False
 
@@ -93,7 +94,9 @@ class TableEditor:
         self,
         changes: Mapping[int, Change],
         columns: Iterator[tuple[int, Columns]] | None = None,
-        tail: Sequence[pa.Table] = (),
+        tail: Iterable[pa.Table] | None = None,
+        *,
+        fold: bool = True,
     ) -> Table:
         """The table with its segments changed.
 
@@ -101,6 +104,7 @@ class TableEditor:
             changes: by the number of the segment.
             columns: instead: whole columns, of the rows as they are, for every segment in turn.
             tail: new segments behind the last, as tables of stored types; cut already.
+            fold: write a segment anew when its overlay is no longer small.
 
         Returns:
             The new version; what it is made of is in the session.
@@ -113,15 +117,16 @@ class TableEditor:
             numbers = range(first, first + len(part.segments))
             first += len(part.segments)
             touched = columns is not None or any(n in changes for n in numbers)
-            if not touched and not (last and tail):
+            if not touched and not (last and tail is not None):
                 refs.append(ref)
                 continue
             views = list(read_views(self.scanner.objects, part.segments))
             jobs = self._jobs(views, numbers, changes, columns)
-            refs += self._list(jobs, tail if last else ())
-        if not parts and tail:
-            refs += self._list(iter(()), tail)
-        return replace_parts(self.table, tuple(refs))
+            made = self._made(jobs, tail if last and tail is not None else (), fold)
+            refs += self.list_parts(made)
+        if not parts and tail is not None:
+            refs += self.list_parts(self._made(iter(()), tail, fold))
+        return msgspec.structs.replace(self.table, parts=tuple(refs))
 
     def _jobs(
         self,
@@ -137,34 +142,48 @@ class TableEditor:
                 _, whole = next(columns)
             yield view, changes.get(number, Change()), whole
 
-    def _list(
-        self, jobs: Iterator[tuple[View, Change, Columns]], tail: Sequence[pa.Table]
-    ) -> tuple[PartRef, ...]:
+    def _made(
+        self, jobs: Iterator[tuple[View, Change, Columns]], tail: Iterable[pa.Table], fold: bool
+    ) -> Iterator[Prepared]:
+        for prepared in ahead(lambda job: self.prepare(*job, fold=fold), jobs):
+            yield from prepared
+        yield from ahead(self.fresh, tail)
+
+    def list_parts(self, made: Iterable[Prepared]) -> tuple[PartRef, ...]:
+        """Put segments, and list them in parts."""
         builder = PartBuilder(self.session, self.table.profile)
-        for prepared in ahead(lambda job: self.prepare(*job), jobs):
-            for one in prepared:
-                builder.add(*self.put(one))
-        for made in ahead(self.fresh, tail):
-            builder.add(*self.put(made))
+        for one in made:
+            builder.add(*self.put(one))
         return builder.finish()
 
-    def prepare(self, view: View, change: Change, whole: Columns) -> list[Prepared]:
+    def prepare(
+        self, view: View, change: Change, whole: Columns, *, fold: bool = True
+    ) -> list[Prepared]:
         """What becomes of a segment; runs in any thread."""
         if change.empty and not whole:
-            return [Prepared(view, view.segment.rows, view.segment.start, {}, same=True)]
-        edits = self.scanner.edited.edits(view, self._present(view)).then(change)
+            return [self.unchanged(view)]
+        edits = self.scanner.edited.edits(view, self._present(view, whole)).then(change)
+        return self.edited(view, edits, whole, fold=fold)
+
+    def unchanged(self, view: View) -> Prepared:
+        """The segment as it is."""
+        return Prepared(view, view.segment.rows, view.segment.start, {}, same=True)
+
+    def edited(
+        self, view: View, edits: Edits, whole: Columns, *, fold: bool = True
+    ) -> list[Prepared]:
+        """The segment with these edits instead of those it has; runs in any thread."""
         if not edits.rows:
             return []
-        if not small_rows(edits):
-            return self._anew(view, edits)
+        if fold and not small_rows(edits):
+            return self._anew(view, edits, whole)
         whole = {**whole, **self._too_many_cells(view, edits)}
-        encoded: dict[FieldId, tuple[ChunkId, EncodedColumn]] = {}
-        inserted = dict(edits.inserted)
+        chunks, inserted = {}, dict(edits.inserted)
         for id, array in whole.items():
-            stored, new = edits.unapply(array)
-            encoded[id] = self._encode(id, stored)
+            chunks[id], new = edits.unapply(array)
             if len(new):
                 inserted[id] = new
+        encoded = self._encode(chunks)
         cells = {id: cells for id, cells in edits.cells.items() if id not in whole}
         edits = replace(edits, inserted=inserted, cells=cells)
         start = self._start(view, edits, whole)
@@ -182,6 +201,8 @@ class TableEditor:
         for id, (chunk, encoded) in made.encoded.items():
             columns[id] = Column(id, chunk, self.chunks.put(chunk, encoded))
             fresh.append(columns[id])
+        if fresh and groups:
+            groups = self._useful(groups, columns)
         if len(groups) >= _MAX_GROUPS:
             groups, fresh = (), [c for id, c in columns.items() if id in self._types]
         if fresh:
@@ -193,11 +214,23 @@ class TableEditor:
         marker = columns[marker_field(self.table.profile, list(self._types))].chunk
         return Segment(made.rows, made.start, groups, overlay), size, marker
 
+    def _useful(
+        self, groups: tuple[GroupId, ...], columns: Mapping[FieldId, Column]
+    ) -> tuple[GroupId, ...]:
+        """The groups that hold something of these columns."""
+        held = self.scanner.objects.get_many(groups, ColumnGroup)
+        used = {(id, columns[id].chunk) for id in self._types if id in columns}
+        return tuple(
+            id
+            for id, group in zip(groups, held, strict=True)
+            if any((column.field, column.chunk) in used for column in group.columns)
+        )
+
     def fresh(self, rows: pa.Table) -> Prepared:
-        """A new segment, of columns of stored types in the order of the fields."""
-        arrays = {id: _one(c) for id, c in zip(self._types, rows.columns, strict=True)}
-        encoded = {id: self._encode(id, array) for id, array in arrays.items()}
-        return Prepared(None, rows.num_rows, self._start_of(arrays), encoded)
+        """A new segment, of columns in the order of the fields. Runs in any thread."""
+        columns = zip(self._types, rows.columns, strict=True)
+        arrays = {id: to_stored(_one(column)) for id, column in columns}
+        return Prepared(None, rows.num_rows, self._start_of(arrays), self._encode(arrays))
 
     def _put_edits(self, made: Prepared) -> tuple[OverlayId | None, int]:
         if made.same and made.view and made.view.overlay:
@@ -213,11 +246,19 @@ class TableEditor:
         overlay = encode_edits(made.edits, id, size)
         return OverlayId(put(self.session, overlay)), size
 
-    def _anew(self, view: View, edits: Edits) -> list[Prepared]:
+    def _anew(self, view: View, edits: Edits, whole: Columns) -> list[Prepared]:
         """The segment as it is seen, written as one or more of its own."""
-        stored = self.scanner.edited.columns(view, self._types, stored=True)
-        seen = [edits.apply(id, array) for id, array in stored.items()]
-        return [self.fresh(piece) for piece in self.cut(self.as_rows(seen))]
+        seen = {**self.seen(view, edits, self._present(view, whole)), **whole}
+        return [
+            self.fresh(piece) for piece in self.cut(self.as_rows([seen[i] for i in self._types]))
+        ]
+
+    def seen(
+        self, view: View, edits: Edits, types: Mapping[FieldId, pa.DataType]
+    ) -> dict[FieldId, pa.Array]:
+        """Columns of a segment with these edits."""
+        stored = self.scanner.edited.columns(view, types, stored=True) if types else {}
+        return {id: edits.apply(id, array) for id, array in stored.items()}
 
     def as_rows(self, arrays: Sequence[pa.Array]) -> pa.Table:
         """Arrays of stored types, one per field, as a table."""
@@ -230,23 +271,24 @@ class TableEditor:
         boundary = [ids.index(id) for id in profile.boundary]
         return list(cut_segments(rows.to_batches(), profile, boundary))
 
-    def _present(self, view: View) -> dict[FieldId, pa.DataType]:
-        """Fields that the segment has: others are about to be added."""
-        return {id: type for id, type in self._types.items() if id in view.columns}
+    def _present(self, view: View, whole: Columns) -> dict[FieldId, pa.DataType]:
+        """Fields whose values the segment has; the others are given."""
+        return {i: t for i, t in self._types.items() if i in view.columns and i not in whole}
 
     def _too_many_cells(self, view: View, edits: Edits) -> dict[FieldId, pa.Array]:
         ids = [i for i, c in edits.cells.items() if not small_cells(len(c), edits.base_rows)]
-        types = {id: self._types[id] for id in ids}
-        if not types:
-            return {}
-        stored = self.scanner.edited.columns(view, types, stored=True)
-        return {id: edits.apply(id, array) for id, array in stored.items()}
+        return self.seen(view, edits, {id: self._types[id] for id in ids})
 
-    def _encode(self, id: FieldId, array: pa.Array) -> tuple[ChunkId, EncodedColumn]:
-        known = next(field.encodings for field in self.table.fields if field.id == id)
-        encodings = known or default_encodings(leaf_types(array.type))
-        (encoded,) = encode_columns([array], [encodings], self.table.profile.pages)
-        return chunk_id(array), encoded
+    def _encode(self, columns: Columns) -> Encoded:
+        """Chunks: their IDs, and the bytes of those that the store has not."""
+        ids = {id: chunk_id(array) for id, array in columns.items()}
+        new = [id for id, chunk in ids.items() if not self.chunks.has(chunk)]
+        known = {field.id: field.encodings for field in self.table.fields}
+        encodings = [known[id] or default_encodings(leaf_types(columns[id].type)) for id in new]
+        pages = self.table.profile.pages
+        made = encode_columns([columns[id] for id in new], encodings, pages) if new else []
+        encoded = dict(zip(new, made, strict=True))
+        return {id: (chunk, encoded.get(id)) for id, chunk in ids.items()}
 
     def _start(self, view: View, edits: Edits, whole: Columns) -> int:
         boundary = self.table.profile.boundary
@@ -255,29 +297,14 @@ class TableEditor:
         before = view.overlay is None
         if before and first == 0 and not edited:
             return view.segment.start
-        types = {id: self._types[id] for id in boundary}
-        stored = self.scanner.edited.columns(view, types, stored=True) if types else {}
-        arrays = {id: edits.apply(id, array) for id, array in stored.items()}
-        return self._start_of({**arrays, **whole})
+        types = {id: self._types[id] for id in boundary if id not in whole}
+        return self._start_of({**self.seen(view, edits, types), **whole})
 
     def _start_of(self, arrays: Columns) -> int:
         boundary = self.table.profile.boundary
         if not boundary:
             return 0
         return int(hash_rows([arrays[id].slice(0, 1) for id in boundary])[0])
-
-
-def replace_parts(table: Table, parts: tuple[PartRef, ...]) -> Table:
-    """The table with other parts."""
-    return Table(
-        table.schema,
-        table.fields,
-        table.next_field,
-        table.key,
-        table.sorted,
-        table.profile,
-        parts,
-    )
 
 
 def _is_any(edits: Edits) -> bool:

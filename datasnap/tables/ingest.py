@@ -9,42 +9,33 @@ into packs in row order by the caller's thread. Memory: a few segments.
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from datasnap.config import Settings
 from datasnap.errors import BadInput, BadKey
 from datasnap.parquet import Encoding, check_schema, stored_type, to_stored
 from datasnap.progress import Progress
-from datasnap.snapshots.objects import (
-    Field,
-    FieldId,
-    PartRef,
-    Profile,
-    Table,
-)
-from datasnap.snapshots.reader import ObjectReader
+from datasnap.snapshots.objects import Field, FieldId, Profile, Table
 from datasnap.storage import Session
 from datasnap.tables.chunks import ChunkWriter
-from datasnap.tables.cutting import cut_segments
-from datasnap.tables.listing import PartBuilder
-from datasnap.tables.manifest import arrow_schema, key_names
+from datasnap.tables.edit import TableEditor
+from datasnap.tables.manifest import arrow_schema, key_names, stored_types
 from datasnap.tables.order import check_key_columns, in_key_order, without_nulls
-from datasnap.tables.profile import choose_encodings, choose_profile
-from datasnap.tables.segments import ParentSegments, SegmentWriter, WrittenSegment
+from datasnap.tables.profile import MIN_TRIAL_ROWS, choose_encodings, choose_profile
+from datasnap.tables.replacing import replace_sorted, replace_unsorted, write_new
+from datasnap.tables.scan import Scanner
 from datasnap.tables.sources import Source
 
 #: Rows looked at to choose the layout of a new table.
 _SAMPLE_ROWS = 1 << 16
-_RELEASE_EVERY = 3
-#: With fewer rows than this a trial of encodings says nothing about the rows to come.
-_MIN_TRIAL_ROWS = 1 << 12
+_RELEASE_ROWS = 3 << 17
 
 
 @dataclass(frozen=True)
@@ -64,60 +55,84 @@ class Target:
     keep_order: bool
 
 
-def ingest(
-    source: Source,
-    target: Target,
-    session: Session,
-    chunks: ChunkWriter,
-    objects: ObjectReader,
-    settings: Settings,
-    progress: Progress,
-) -> Table:
-    """Write a table's next version.
+@dataclass(frozen=True)
+class Written:
+    """A table's next version, and what changed in rows.
 
-    Returns:
-        The table object; its chunks and manifests are in `session`, to be committed with it.
-
-    Raises:
-        BadInput, BadKey, UnsupportedType: the data cannot become a table.
-        StorageError: the disk is full, or the store is out of reach.
+    Attributes:
+        inserted, deleted, updated: None where they were not counted.
     """
-    schema, parent = source.schema, target.parent
-    _check_columns(schema)
-    check_schema(schema)
-    key = list(target.key) if target.key is not None else key_names(parent) if parent else []
-    _check_key(schema, key, target)
-    ordered = bool(key) and not target.keep_order
-    ids, next_field = _field_ids(schema, parent)
-    key_ids = tuple(ids[schema.names.index(name)] for name in key)
-    with ExitStack() as cleanup:
-        memory = settings.imports.sort_memory_mib
-        if ordered:
-            batches = in_key_order(source, key, memory, cleanup)
+
+    table: Table
+    inserted: int | None
+    deleted: int | None
+    updated: int | None
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What writing a table needs besides the data."""
+
+    target: Target
+    session: Session
+    chunks: ChunkWriter
+    scanner: Scanner
+    settings: Settings
+    progress: Progress
+
+    def run(self, source: Source) -> Written:
+        """Write a table's next version; it is in the session, to be committed with it.
+
+        Raises:
+            BadInput, BadKey, UnsupportedType: the data cannot become a table.
+            StorageError: the disk is full, or the store is out of reach.
+        """
+        schema, target, parent = source.schema, self.target, self.target.parent
+        _check_columns(schema)
+        check_schema(schema)
+        key = list(target.key) if target.key is not None else key_names(parent) if parent else []
+        _check_key(schema, key, target)
+        ordered = bool(key) and not target.keep_order
+        ids, next_field = _field_ids(schema, parent)
+        key_ids = tuple(ids[schema.names.index(name)] for name in key)
+        threads = self.settings.imports.threads or os.cpu_count() or 1
+        with ExitStack() as cleanup:
+            if ordered:
+                memory = self.settings.imports.sort_memory_mib
+                batches = in_key_order(source, key, memory, cleanup)
+            else:
+                batches = without_nulls(source.batches(None), key)
+            batches = _frugal(_reported(batches, target.name, source.rows, self.progress))
+            head, batches = _head(batches)
+            sample = pa.Table.from_batches(head, None if head else schema).slice(0, _SAMPLE_ROWS)
+            profile = _profile(sample, ids, key_ids, parent, self.settings)
+            with ThreadPoolExecutor(threads, "datasnap-trial") as pool:
+                fields = _fields(sample, ids, parent, profile, pool)
+            table = Table(
+                schema=schema.serialize().to_pybytes(),
+                fields=tuple(fields),
+                next_field=next_field,
+                key=key_ids,
+                sorted=ordered,
+                profile=profile,
+                parts=(),
+            )
+            return self._write(table, batches, threads)
+
+    def _write(self, table: Table, batches: Iterator[pa.RecordBatch], threads: int) -> Written:
+        editor = TableEditor(table, self.scanner, self.session, self.chunks)
+        parent = self.target.parent
+        if parent is None or not parent.rows or parent.profile != table.profile:
+            parts = write_new(editor, batches, threads)
+            made = replace(table, parts=parts)
+            if parent is None or not parent.rows:
+                return Written(made, made.rows, 0, 0)
+            return Written(made, None, None, None)
+        if table.sorted and parent.sorted and _same_key_types(table, parent):
+            parts, count = replace_sorted(editor, parent, batches, threads)
         else:
-            batches = without_nulls(source.batches(None), key)
-        batches = _reported(batches, target.name, source.rows, progress)
-        threads = settings.imports.threads or os.cpu_count() or 1
-        pool = cleanup.enter_context(ThreadPoolExecutor(threads, "datasnap-ingest"))
-        profile, batches = _profile(batches, schema, ids, key_ids, parent, settings)
-        positions = [ids.index(field) for field in profile.boundary]
-        segments = cut_segments(batches, profile, positions)
-        first = next(segments, None)
-        fields = _fields(schema, ids, parent, first, profile, pool)
-        if first is not None:
-            segments = chain([first], segments)
-        parents = ParentSegments(objects, parent)
-        writer = SegmentWriter(fields, profile, session, chunks, parents)
-        parts = _write(segments, writer, PartBuilder(session, profile), pool, threads)
-    return Table(
-        schema=schema.serialize().to_pybytes(),
-        fields=tuple(fields),
-        next_field=next_field,
-        key=key_ids,
-        sorted=ordered,
-        profile=profile,
-        parts=parts,
-    )
+            parts, count = replace_unsorted(editor, parent, batches, threads)
+        return Written(replace(table, parts=parts), *(count or (None, None, None)))
 
 
 def _check_columns(schema: pa.Schema) -> None:
@@ -156,45 +171,50 @@ def _field_ids(schema: pa.Schema, parent: Table | None) -> tuple[list[FieldId], 
     return ids, FieldId(following)
 
 
-def _profile(
+def _head(
     batches: Iterator[pa.RecordBatch],
-    schema: pa.Schema,
-    ids: Sequence[FieldId],
-    key: tuple[FieldId, ...],
-    parent: Table | None,
-    settings: Settings,
-) -> tuple[Profile, Iterator[pa.RecordBatch]]:
-    """The parent's layout where it still applies, else a new one; and the batches, all of them."""
-    if parent is not None and parent.rows:
-        same_boundary = set(parent.profile.boundary) <= set(ids)
-        if parent.key == key and same_boundary:
-            return parent.profile, batches
-    head, rows = [], 0
+) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+    """The first batches, as many as a sample needs; and all of them."""
+    head: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
         head.append(batch)
         rows += batch.num_rows
         if rows >= _SAMPLE_ROWS:
             break
-    sample = pa.Table.from_batches(head, None if head else schema).slice(0, _SAMPLE_ROWS)
-    return choose_profile(sample, ids, key, settings.tables), chain(head, batches)
+    return head, chain(list(head), batches)
+
+
+def _profile(
+    sample: pa.Table,
+    ids: Sequence[FieldId],
+    key: tuple[FieldId, ...],
+    parent: Table | None,
+    settings: Settings,
+) -> Profile:
+    """The parent's layout where it still applies, else a new one."""
+    if parent is not None and parent.rows:
+        same_boundary = set(parent.profile.boundary) <= set(ids)
+        if parent.key == key and same_boundary:
+            return parent.profile
+    return choose_profile(sample, ids, key, settings.tables)
 
 
 def _fields(
-    schema: pa.Schema,
+    sample: pa.Table,
     ids: Sequence[FieldId],
     parent: Table | None,
-    first: pa.Table | None,
     profile: Profile,
     pool: ThreadPoolExecutor,
 ) -> list[Field]:
     """The fields with their encodings: the parent's for what it has, trials for what is new."""
     known = _known_encodings(parent)
     fields = []
-    for id, column in zip(ids, schema, strict=True):
+    for id, column in zip(ids, sample.schema, strict=True):
         type = stored_type(column.type)
         encodings = known.get((id, type), ())
-        if not encodings and first is not None and first.num_rows >= _MIN_TRIAL_ROWS:
-            values = to_stored(first.column(column.name).combine_chunks())
+        if not encodings and sample.num_rows >= MIN_TRIAL_ROWS:
+            values = to_stored(sample.column(column.name).combine_chunks())
             encodings = choose_encodings(values, profile.pages, pool)
         fields.append(Field(id, encodings))
     return fields
@@ -211,33 +231,21 @@ def _known_encodings(
     }
 
 
-def _write(
-    segments: Iterable[pa.Table],
-    writer: SegmentWriter,
-    builder: PartBuilder,
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> tuple[PartRef, ...]:
-    """Hash and encode segments in the pool, and list the results in row order."""
-    running: deque[Future[list[WrittenSegment]]] = deque()
-    for count, segment in enumerate(segments):
-        if count % _RELEASE_EVERY == 0:
-            # Else Arrow's allocator keeps as much again as is in use (measured: 690 or 600 MiB
-            # at the peak of an import of 5 M rows).
+def _same_key_types(table: Table, parent: Table) -> bool:
+    old, new = stored_types(parent), stored_types(table)
+    return table.key == parent.key and all(old.get(id) == new[id] for id in table.key)
+
+
+def _frugal(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches; between them Arrow's allocator gives back what is not in use. Else it keeps as
+    much again as is (measured: 690 or 600 MiB at the peak of an import of 5 M rows)."""
+    since = 0
+    for batch in batches:
+        yield batch
+        since += batch.num_rows
+        if since >= _RELEASE_ROWS:
             pa.default_memory_pool().release_unused()
-        running.append(pool.submit(writer.write, segment))
-        if len(running) > threads + 1:
-            _list(running.popleft(), writer, builder)
-    while running:
-        _list(running.popleft(), writer, builder)
-    return builder.finish()
-
-
-def _list(
-    future: Future[list[WrittenSegment]], writer: SegmentWriter, builder: PartBuilder
-) -> None:
-    for segment in future.result():
-        builder.add(*writer.store(segment))
+            since = 0
 
 
 def _reported(

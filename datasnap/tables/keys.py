@@ -12,52 +12,91 @@ import pyarrow.types as pt
 
 from datasnap.parquet.reserved import bounds_of, plain_value
 from datasnap.snapshots.objects import FieldId, Table
+from datasnap.tables.compare import rows_differ
 from datasnap.tables.manifest import View, stored_types, table_views
-from datasnap.tables.overlay import Positions
+from datasnap.tables.overlay import NONE, Positions
+from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
 
 
-class Found(NamedTuple):
-    """Where some of the wanted keys belong in one segment.
+class Match(NamedTuple):
+    """What of some data belongs to one segment.
 
     Attributes:
         number: of the segment.
-        first: the first of the wanted keys that belongs here; they are consecutive.
-        positions: for each, its row in the segment, or the row that it would stand before.
-        present: for each, whether the segment has it.
+        positions, rows: rows of the segment whose key the data has, rising, and the data's rows.
+        new, before: rows of the data that the segment lacks, and which of its rows each would
+            stand before.
     """
 
     number: int
     view: View
-    first: int
     positions: Positions
-    present: np.ndarray
+    rows: Positions
+    new: Positions
+    before: Positions
 
 
-def locate(scanner: Scanner, table: Table, keys: Sequence[pa.Array]) -> Iterator[Found]:
-    """Find keys in a sorted table; only the segments that they belong to are decoded.
+def locate(scanner: Scanner, table: Table, keys: Sequence[pa.Array]) -> Iterator[Match]:
+    """Find keys in a table; of a sorted one only the segments that they belong to are decoded.
 
     Args:
-        keys: one array of stored type per key column; rows sorted by key.
+        keys: one array of stored type per key column, no key twice; of a sorted table in key order.
+
+    Yields:
+        Segments that have a key, or (of a sorted table) would have it.
     """
     views = list(table_views(scanner.objects, table))
-    if not views:
-        return
     all_types = stored_types(table)
     types = {id: all_types[id] for id in table.key}
-    starts = lower_bound(keys, _separators(scanner, views, types))
+    if not views or not len(keys[0]):
+        return iter(())
+    if not table.sorted:
+        return _look_through(scanner, views, types, keys)
+    starts = lower_bound(keys, separators(scanner, views, types))
     starts[0] = 0
     ends = np.append(starts[1:], len(keys[0]))
-    wanted = [i for i in range(len(views)) if starts[i] < ends[i]]
 
-    def find(number: int) -> Found:
+    def find(number: int) -> Match:
         first, count = int(starts[number]), int(ends[number] - starts[number])
         mine = [key.slice(first, count) for key in keys]
         columns = list(scanner.edited.columns(views[number], types).values())
         positions = lower_bound(columns, mine)
-        return Found(number, views[number], first, positions, _equal_at(columns, mine, positions))
+        present = equal_at(columns, mine, positions)
+        rows = first + np.arange(count)
+        return Match(
+            number,
+            views[number],
+            positions[present],
+            rows[present],
+            rows[~present],
+            positions[~present],
+        )
 
-    yield from ahead(find, wanted)
+    return ahead(find, (i for i in range(len(views)) if starts[i] < ends[i]))
+
+
+def _look_through(
+    scanner: Scanner,
+    views: Sequence[View],
+    types: dict[FieldId, pa.DataType],
+    keys: Sequence[pa.Array],
+) -> Iterator[Match]:
+    """Find keys in rows of any order, by their hashes."""
+    hashes = hash_rows(keys)
+    order = np.argsort(hashes)
+    hashes = hashes[order]
+
+    def find(number: int) -> Match:
+        columns = list(scanner.edited.columns(views[number], types).values())
+        here = hash_rows(columns)
+        at = np.minimum(np.searchsorted(hashes, here), len(hashes) - 1)
+        positions = np.flatnonzero(hashes[at] == here)
+        rows = order[at[positions]]
+        same = equal_at(keys, [c.take(pa.array(positions)) for c in columns], rows)
+        return Match(number, views[number], positions[same], rows[same], NONE, NONE)
+
+    return (match for match in ahead(find, range(len(views))) if len(match.rows))
 
 
 def last_key(scanner: Scanner, table: Table) -> list[pa.Array] | None:
@@ -101,23 +140,39 @@ def is_less(a: Sequence[pa.Array], b: Sequence[pa.Array]) -> np.ndarray:
     return less
 
 
-def _equal_at(
-    columns: Sequence[pa.Array], probes: Sequence[pa.Array], positions: Positions
+def equal_at(
+    columns: Sequence[pa.Array],
+    probes: Sequence[pa.Array],
+    positions: Positions,
+    *,
+    nulls: bool = False,
 ) -> np.ndarray:
+    """For each probe, whether the row at its position equals it; beyond the end none does.
+
+    Args:
+        nulls: there may be nulls, and they equal each other.
+    """
     rows = len(columns[0])
     inside: np.ndarray = positions < rows
     if not rows:
         return inside
     at = pa.array(np.minimum(positions, rows - 1))
     for column, probe in zip(columns, probes, strict=True):
-        inside &= np.asarray(pc.equal(column.take(at), probe))
+        if nulls:
+            inside &= ~rows_differ(column.take(at), probe)
+        else:
+            inside &= np.asarray(pc.equal(column.take(at), probe))
     return inside
 
 
-def _separators(
+def separators(
     scanner: Scanner, views: Sequence[View], types: dict[FieldId, pa.DataType]
 ) -> list[pa.Array]:
-    """For each segment a key that no row before it reaches, and all its own do."""
+    """For each segment a key that no row before it reaches, and all its own do.
+
+    Args:
+        types: stored types of the key columns.
+    """
     if len(types) == 1:
         ((field, type),) = types.items()
         lows = [_low(view, field, type) for view in views]

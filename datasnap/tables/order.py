@@ -82,6 +82,38 @@ def without_nulls(
         yield batch
 
 
+def rises(batches: Iterator[pa.RecordBatch], schema: pa.Schema, key: Sequence[str]) -> bool:
+    """Whether rows stand in the order of a key already.
+
+    Raises:
+        BadKey: a key is null, two that stand next to each other are equal, or it is none.
+    """
+    check_key_columns(schema, key)
+    return all(_steps(batches, key))
+
+
+def check_key_values(columns: Sequence[pa.Array], key: Sequence[str]) -> None:
+    """Make sure that every row has a key, and no other row the same.
+
+    Raises:
+        BadKey: one has none, or two have one.
+    """
+    for name, column in zip(key, columns, strict=True):
+        _check_no_null(name, column)
+    check_unique(columns, key)
+
+
+def check_unique(columns: Sequence[pa.Array], key: Sequence[str]) -> None:
+    """Make sure that no key stands twice, in rows of any order.
+
+    Raises:
+        BadKey: one does.
+    """
+    rows = pa.table(list(columns), names=list(key))
+    order = pc.sort_indices(rows, [(name, "ascending") for name in key])
+    _rises([column.take(order) for column in columns], key)
+
+
 def _in_steps(batches: Iterator[pa.RecordBatch], key: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Pass sorted batches on, making sure that no key stands twice."""
     passed: deque[pa.RecordBatch] = deque()

@@ -200,7 +200,7 @@ def _limit(rows: int) -> int:
 
 def encode_values(edits: Edits) -> Values | None:
     """The values of edits, as stored; None when there are none."""
-    columns = {id: _message(_all_values(edits, id)) for id in _patched(edits)}
+    columns = tuple(_message(_all_values(edits, id)) for id in _patched(edits))
     return Values(columns) if columns else None
 
 
@@ -237,12 +237,15 @@ def decode_edits(
         raise CorruptData("an overlay edits rows that are not there")
     inserted: dict[FieldId, pa.Array] = {}
     cells: dict[FieldId, Cells] = {}
-    for patch in overlay.patches:
+    columns = values.columns if values is not None else ()
+    if len(columns) != len(overlay.patches):
+        raise CorruptData("an overlay lists values that are not there")
+    for patch, message in zip(overlay.patches, columns, strict=True):
         type = types.get(patch.field)
         if type is None:
             continue
         positions = _unpack(patch.cells)
-        array = _array(values, patch.field, type)
+        array = _array(message, patch.field, type)
         if not _within(positions, rows) or len(array) != len(positions) + len(anchors):
             raise CorruptData(f"an overlay's values for field {patch.field} are not as listed")
         if len(positions):
@@ -292,12 +295,10 @@ def _message(array: pa.Array) -> bytes:
     return bytes(batch.serialize())
 
 
-def _array(values: Values | None, id: FieldId, type: pa.DataType) -> pa.Array:
-    if values is None or id not in values.columns:
-        raise CorruptData(f"an overlay lists values for field {id} that are not there")
+def _array(message: bytes, id: FieldId, type: pa.DataType) -> pa.Array:
     schema = pa.schema([pa.field("", type)])
     try:
-        batch = pa.ipc.read_record_batch(pa.py_buffer(values.columns[id]), schema)
+        batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
         batch.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"an overlay's values for field {id} are unreadable: {error}") from error

@@ -29,6 +29,8 @@ _TOO_DISTINCT = 0.6
 #: Boundary columns of a table without a key: enough to tell most rows apart.
 _MAX_BOUNDARY_COLUMNS = 3
 _BOUNDARY_ROWS = 10_000
+#: With fewer rows than this a trial of encodings says nothing about the rows to come.
+MIN_TRIAL_ROWS = 1 << 12
 
 
 def choose_profile(
@@ -82,6 +84,11 @@ def choose_encodings(
         if best and (plain is None or sizes[best] < plain * _WORTH):
             chosen[i] = best[1]
     return tuple(chosen)
+
+
+def marker_field(profile: Profile, fields: Sequence[FieldId]) -> FieldId:
+    """The field whose chunk tells segments apart: the first boundary field."""
+    return profile.boundary[0] if profile.boundary else fields[0]
 
 
 def default_encodings(leaves: Sequence[pa.DataType]) -> tuple[Encoding, ...]:

@@ -172,9 +172,11 @@ class Scanner:
         return RowGroup(view.segment.rows, placed), pieces
 
 
-def ahead(function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
-    """`function` of each item, in order, a few computed ahead in threads."""
-    threads = os.cpu_count() or 1
+def ahead(
+    function: Callable[[Item], T], items: Iterable[Item], threads: int | None = None
+) -> Iterator[T]:
+    """`function` of each item, in order, a few computed ahead in threads (None: one a core)."""
+    threads = threads or os.cpu_count() or 1
     with ThreadPoolExecutor(threads, "datasnap-scan") as pool:
         running: deque[Future[T]] = deque()
         for item in items:

@@ -1,0 +1,1 @@
+"""Edits of tables: every verb, against a plain model."""

@@ -1,0 +1,33 @@
+"""Any sequence of edits: the table read back equals a plain model, by every reader."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.edits.model import VERBS, Model, check, new_rows, same, tiny
+
+
+@pytest.mark.parametrize("key", [["region", "id"], []], ids=["keyed", "keyless"])
+@settings(max_examples=80)
+@given(data=st.data())
+def test_the_table_equals_the_model_after_every_step(
+    tmp_path_factory: pytest.TempPathFactory, key: list[str], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("edits")
+    repo, model = tiny(folder), Model(key)
+    model.rows = data.draw(new_rows(40), label="first rows")
+    given = model.table()
+    model.settle()
+    with repo.transaction() as tx:
+        tx.write("t", given, key=key)
+    for _ in range(data.draw(st.integers(1, 6), label="commits")):
+        with repo.transaction(allow_empty=True) as tx:
+            for _ in range(data.draw(st.integers(1, 2), label="verbs")):
+                verb = data.draw(st.sampled_from(VERBS))
+                if len(model.types) > 3 or verb.__name__ != "do_drop_column":
+                    verb(data, tx, model)
+                same(tx.sql("FROM t").to_arrow_table(), model.table())
+        check(repo, model, folder)
+    assert repo.verify(deep=True).ok
