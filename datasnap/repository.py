@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,8 +59,10 @@ class Repository:
         )
         self.objects = ObjectReader(self.store)
         self.refs = Refs(backend)
-        #: Idle ones, for the next transaction.
+        #: Idle ones, for the next transaction. Closed before the interpreter ends, which DuckDB
+        #: else complains about.
         self.workbenches: list[Workbench] = []
+        weakref.finalize(self, self.workbenches.clear)
         self._revisions = Revisions(self.refs, self.objects, self._snapshot_ids)
 
     def __repr__(self) -> str:
@@ -259,6 +262,27 @@ class Repository:
         from datasnap.verify import verify
 
         return verify(self, deep=deep, progress=progress)
+
+    def optimize(
+        self,
+        tables: Sequence[str] | None = None,
+        *,
+        branch: str | None = None,
+        message: str = "",
+        level: int = 9,
+        progress: Progress = silent,
+    ) -> Transaction:
+        """Lay tables (None: all) out anew, as `Transaction.optimize` does, and commit that.
+
+        Returns:
+            The transaction, done: `.changes` says what was rewritten.
+        """
+        with self.transaction(branch, message=message or "optimize", progress=progress) as tx:
+            names = tx.tables if tables is None else tables
+            for done, table in enumerate(names):
+                progress("optimize", done, len(names))
+                tx.optimize(table, level=level)
+        return tx
 
     def size(self) -> StoreSize:
         """How much the repository holds."""

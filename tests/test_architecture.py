@@ -17,7 +17,7 @@ FLOORS = [
     ["parquet"],
     ["snapshots"],
     ["tables"],
-    ["export", "transaction", "unit", "verify", "versions", "query", "repository", "places"],
+    ["export", "edits", "transaction", "verify", "versions", "query", "repository", "places"],
     ["cli"],
     ["__init__", "__main__"],
 ]

@@ -35,6 +35,6 @@ def test_the_tour_runs_as_written(tmp_path: Path) -> None:
         said.append(done.stdout)
     assert len(said) >= 6
     whole = "".join(said)
-    assert "50,000 rows, new column per_km" in whole
+    assert "rides: 1 new column" in whole
     assert "feature: fare per km" in whole
     assert "hash to their IDs" in whole

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datasnap.cli import data, history, refs, store
+from datasnap.cli import data, edit, history, refs, store
 from datasnap.cli.options import remember_repository
 
 # Plain help, not rich's panels: those take longer to draw than all else together.
@@ -63,7 +63,21 @@ _VERBS: dict[str, Callable[..., None]] = {
     "tag": refs.tag,
     "sql": data.sql,
     "export": data.export,
-    "drop": data.drop,
+    "append": edit.append,
+    "upsert": edit.upsert,
+    "delete": edit.delete,
+    "update": edit.update,
+    "add-column": edit.add_column,
+    "drop-column": edit.drop_column,
+    "rename-column": edit.rename_column,
+    "cast-column": edit.cast_column,
+    "transform": edit.transform,
+    "filter": edit.filter_,
+    "sample": edit.sample,
+    "copy": edit.copy,
+    "set-key": edit.set_key,
+    "drop": edit.drop,
+    "optimize": edit.optimize,
     "verify": store.verify,
 }
 for _verb, _function in _VERBS.items():

@@ -1,4 +1,4 @@
-"""Verbs that move data: import, export, sql, drop."""
+"""Verbs that move data: import, export, sql."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datasnap.cli.edit import Files, Key, committing, key_columns
 from datasnap.cli.options import (
     Author,
     Branch,
@@ -21,21 +22,18 @@ from datasnap.cli.options import (
     the_repository,
 )
 from datasnap.cli.output import (
-    SHORT,
     hint,
     plain,
     plural,
-    print_json,
     progress_bar,
     say,
     size,
 )
+from datasnap.cli.report import report
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
     import duckdb
-
-    from datasnap.transaction import TableChange, Transaction
 
 
 class Format(StrEnum):
@@ -52,21 +50,8 @@ def import_(
     table: Annotated[
         str, typer.Argument(metavar="TABLE", help="Its name.", autocompletion=complete_tables)
     ],
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE…", help="Parquet, CSV, TSV, JSON lines or Arrow: files, a folder, a glob."
-        ),
-    ],
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key",
-            "-k",
-            metavar="COLUMN",
-            help="A column that names a row (several: repeat, or a,b)  [default: as before]",
-        ),
-    ] = None,
+    source: Files,
+    key: Key = None,
     keep_order: Annotated[
         bool, typer.Option("--keep-order", help="Keep the rows' order, not the key's.")
     ] = False,
@@ -80,7 +65,6 @@ def import_(
 ) -> None:
     """Make files the new content of a table, and commit it. Only what changed is stored."""
     repository = the_repository()
-    columns = [name for given in key or [] for name in given.split(",")] or None
     with (
         progress_bar() as progress,
         repository.transaction(
@@ -92,28 +76,9 @@ def import_(
         ) as tx,
     ):
         data: object = source if len(source) > 1 else source[0]
-        tx.write(table, data, key=columns, keep_order=keep_order)
-    _report(tx, json)
+        tx.write(table, data, key=key_columns(key), keep_order=keep_order)
+    report(tx, json)
     hint(f'Next: datasnap sql "SELECT * FROM {plain(_quoted(table))} LIMIT 5"')
-
-
-def drop(
-    table: Annotated[
-        list[str],
-        typer.Argument(metavar="TABLE…", help="The tables.", autocompletion=complete_tables),
-    ],
-    branch: Branch = None,
-    message: Message = "",
-    author: Author = None,
-    json: Json = False,
-) -> None:
-    """Remove tables from a branch, and commit that. Older versions keep them."""
-    repository = the_repository()
-    text = message or f"drop {', '.join(table)}"
-    with repository.transaction(branch, message=text, author=author) as tx:
-        for name in table:
-            tx.drop(name)
-    _report(tx, json)
 
 
 def sql(
@@ -134,13 +99,27 @@ def sql(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    branch: Branch = None,
+    message: Message = "",
+    author: Author = None,
 ) -> None:
-    """Query tables at any version, by DuckDB.
+    """Query tables at any version, by DuckDB; or change them, and commit that.
 
     A bare name is the table at --at; "exp".rides is at a branch or tag; snapshot('rides',
     'main~2') at any version; log() is the history.
+
+    INSERT, UPDATE, DELETE, MERGE INTO, CREATE TABLE AS, ALTER TABLE and DROP TABLE change the
+    tables of --branch; all statements given become one snapshot.
     """
+    from datasnap.query.statements import changes_tables
+
     text = sys.stdin.read() if query == "-" else query
+    if changes_tables(text):
+        if at != "HEAD" or output is not None:
+            raise UsageError("--at and --output are for queries", hint="Choose with --branch.")
+        with committing(branch, message, _first_line(text), author, json) as tx:
+            tx.execute(text)
+        return
     format = Format.JSON if json else format
     connection = the_repository().sql_connection(text, at=at)
     if format is Format.TABLE and output is None:
@@ -170,50 +149,8 @@ def export(
     say(f"Wrote {plain(str(file))}: {plural(found.row_count, 'row')}, {size(file.stat().st_size)}")
 
 
-def _report(tx: Transaction, json: bool) -> None:
-    if json:
-        print_json(
-            {
-                "snapshot": tx.snapshot,
-                "changes": tx.changes,
-                "added": tx.stats._asdict(),
-            }
-        )
-        return
-    for change in tx.changes:
-        say(f"[bold]{plain(change.table)}[/]: {_what(change)}")
-    if tx.stats.objects == 0:
-        say("Nothing changed, so nothing was committed")
-        return
-    id = (tx.snapshot or "")[:SHORT]
-    say(f"Committed [yellow]{id}[/] to [bold]{plain(tx.branch)}[/], {size(tx.stats.bytes)} added")
-
-
-def _what(change: TableChange) -> str:
-    """A change in words: 1,000 rows (+10), new column fare."""
-    if change.rows is None:
-        return "dropped"
-    said = [plural(change.rows, "row")]
-    if change.rows_before is None:
-        said.append("new table")
-    elif change.rows != change.rows_before:
-        said[0] += f" ({change.rows - change.rows_before:+,})"
-    for word, names in (
-        ("new", change.added),
-        ("removed", change.removed),
-        ("retyped", change.retyped),
-    ):
-        if names:
-            said.append(f"{word} {_columns(names)}")
-    if not change.changed:
-        said.append("as before")
-    return ", ".join(said)
-
-
-def _columns(names: tuple[str, ...]) -> str:
-    shown = ", ".join(plain(name) for name in names[:5])
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"column{'s' * (len(names) > 1)} {shown}{more}"
+def _first_line(text: str) -> str:
+    return " ".join(text.split())[:120]
 
 
 def _quoted(name: str) -> str:

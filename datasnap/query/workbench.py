@@ -6,10 +6,13 @@ than most evaluations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from datasnap.errors import BadQuery
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 #: The column of a result that holds the number of each row in the table, from 0.
 ROW = "(row)"
 _BATCH_ROWS = 1 << 17
+#: Window functions and subqueries give rows in the order they please.
+_UNORDERED = re.compile(r"\b(over|select)\b", re.IGNORECASE)
 
 
 class Workbench:
@@ -48,39 +53,84 @@ class Workbench:
         where: str | None = None,
         *,
         as_columns: bool = False,
+        alias: str | None = None,
+        using: str | None = None,
     ) -> pa.RecordBatchReader:
-        """Evaluate expressions for each row of a table, in row order.
+        """Evaluate expressions for rows of a table.
 
         Args:
             tables: those that the expressions may name.
             columns: SQL expressions, by the name of the column in the result.
             where: only for rows for which this is true.
             as_columns: cast each to the SQL type of the table's column of its name.
+            alias: what they call the table instead.
+            using: SQL of other tables that each row is joined with.
 
         Returns:
-            A stream of the row numbers (`ROW`), rising, and the columns.
+            A stream of the row numbers (`ROW`) and the columns; without `where` rising.
 
         Raises:
             BadQuery: DuckDB refuses it, at once or as the stream is read.
         """
-        text = " ".join([*columns.values(), where or ""])
-        source = f"read_parquet({literal(content_url(tables[table], table))}) AS {quote(table)}"
+        text = " ".join([*columns.values(), where or "", using or ""])
+        called = quote(alias or table)
+        source = f"read_parquet({literal(content_url(tables[table], table))}) AS {called}"
         self._make_views(tables, text)
         types = self._types(source, list(columns)) if as_columns else {}
-        chosen = [f"file_row_number AS {quote(ROW)}"]
+        chosen = [f"{called}.file_row_number AS {quote(ROW)}"]
         for name, expression in columns.items():
             value = f"CAST(({expression}\n) AS {types[name]})" if types else f"({expression}\n)"
             chosen.append(f"{value} AS {quote(name)}")
-        query = f"SELECT {', '.join(chosen)} FROM {source}"
+        query = f"SELECT {', '.join(chosen)} FROM {source}{f', {using}' if using else ''}"
         if where is not None:
             query += f" WHERE ({where}\n)"
-        if "over" in text.lower():  # window functions give rows in the order they please
+        if where is None and _UNORDERED.search(text):
             query += f" ORDER BY {quote(ROW)}"
         try:
             reader = self._run(query).to_arrow_reader(_BATCH_ROWS)
         except duckdb.Error as error:
             raise query_error(error) from error
         return pa.RecordBatchReader.from_batches(reader.schema, _reading(reader))
+
+    def matching(
+        self,
+        tables: Mapping[str, TableId],
+        table: str,
+        where: str | None,
+        columns: Mapping[str, str] | None = None,
+        *,
+        alias: str | None = None,
+        using: str | None = None,
+    ) -> tuple[npt.NDArray[np.int64], list[pa.Array]]:
+        """The rows of a table for which a condition is true, and expressions for each, of the
+        types of the table's columns of those names.
+
+        Returns:
+            The row numbers, rising, and an array for each expression.
+
+        Raises:
+            BadQuery: DuckDB refuses it, or a row to be given values is joined with several.
+        """
+        reader = self.rows(
+            tables,
+            table,
+            columns or {},
+            where,
+            as_columns=bool(columns),
+            alias=alias,
+            using=using,
+        )
+        found = reader.read_all().combine_chunks()
+        rows = np.asarray(found.column(ROW))
+        if not (np.diff(rows) > 0).all():  # a long IN is a join, and joins keep no order
+            order = pa.array(np.argsort(rows))
+            found = found.take(order)
+            rows = np.asarray(found.column(ROW))
+        if using and len(np.unique(rows)) < len(rows):
+            if columns:
+                raise BadQuery("a row is joined with several others: which values is it to have?")
+            rows = np.unique(rows)
+        return rows, [column.combine_chunks() for column in found.columns[1:]]
 
     def type_of(self, name: str) -> pa.DataType:
         """The Arrow type of an SQL type.

@@ -62,6 +62,7 @@ class Prepared:
         encoded: chunks to be put, by field; without bytes where the store has them.
         edits: over the chunks; None: none.
         same: nothing about it changed.
+        regroup: list all its columns in one group.
     """
 
     view: View | None
@@ -70,6 +71,7 @@ class Prepared:
     encoded: Encoded
     edits: Edits | None = None
     same: bool = False
+    regroup: bool = False
 
 
 @dataclass
@@ -169,6 +171,11 @@ class TableEditor:
         """The segment as it is."""
         return Prepared(view, view.segment.rows, view.segment.start, {}, same=True)
 
+    def regrouped(self, view: View) -> Prepared:
+        """The segment as it is, with one column group."""
+        same = self.unchanged(view)
+        return same if len(view.segment.groups) == 1 else replace(same, regroup=True)
+
     def edited(
         self, view: View, edits: Edits, whole: Columns, *, fold: bool = True
     ) -> list[Prepared]:
@@ -203,7 +210,7 @@ class TableEditor:
             fresh.append(columns[id])
         if fresh and groups:
             groups = self._useful(groups, columns)
-        if len(groups) >= _MAX_GROUPS:
+        if made.regroup or len(groups) >= _MAX_GROUPS:
             groups, fresh = (), [c for id, c in columns.items() if id in self._types]
         if fresh:
             group = ColumnGroup(tuple(fresh))

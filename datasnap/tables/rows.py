@@ -136,6 +136,14 @@ def delete_rows(editor: TableEditor, rows: Positions, *, fold: bool = True) -> E
     return Edited(editor.apply(changes, fold=fold), deleted=len(rows))
 
 
+def delete_found(editor: TableEditor, keys: list[pa.Array]) -> Edited:
+    """Remove the rows that have one of these keys, each given once, as the table keeps them."""
+    found = {m.number: m.positions for m in locate(editor.scanner, editor.table, keys)}
+    changes = {number: Change(deleted=at) for number, at in found.items() if len(at)}
+    deleted = sum(len(change.deleted) for change in changes.values())
+    return Edited(editor.apply(changes), deleted=deleted)
+
+
 def update_rows(editor: TableEditor, rows: Positions, values: Columns) -> Edited:
     """Replace values of rows by their numbers in the table, rising."""
     views = list(table_views(editor.scanner.objects, editor.table))

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 import datasets
+import edits
 import figures
 import footprint
 import imports
@@ -30,7 +31,7 @@ from measure import say, scratch
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
 DATA = ("mixed", "lineitem")
-GROUPS = ("import", "shuffled", "branch", "query", "read", "export", "memory", "help")
+GROUPS = ("import", "shuffled", "edits", "branch", "query", "read", "export", "memory", "help")
 
 
 class Bench:
@@ -60,6 +61,7 @@ class Bench:
         }
         if dataset.name == "mixed":
             rows = self.options.rows
+            measures["edits"] = lambda: edits.edits(dataset, work, repeat)
             measures["branch"] = lambda: footprint.branches(stage.stand, work, repeat)
             measures["memory"] = lambda: footprint.peak_memory(rows, 4 * rows, dataset, work)
         return measures.get(group, lambda: iter(()))

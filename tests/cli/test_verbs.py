@@ -63,7 +63,7 @@ def full(shell: Shell) -> Shell:
 def test_import_tells_what_it_did(full: Shell) -> None:
     pq.write_table(pa.table({"id": [1, 2], "z": [1, 2]}), full.folder / "d.parquet")
     said = full("import", "rides", "d.parquet")
-    assert "rides: 2 rows (-1), new column z, removed column x" in said
+    assert "rides: −1 row, 1 new column, 1 dropped column" in said
     assert re.search(r"Committed [0-9a-f]{12} to main, [\d.]+ k?B added", said)
     assert "Nothing changed" in full("import", "rides", "d.parquet")
     made = json.loads(full("import", "new", "d.parquet", "--json"))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasnap.snapshots.objects import Part
 from tests.edits.model import VERBS, Model, check, new_rows, same, tiny
 
 
@@ -30,4 +31,11 @@ def test_the_table_equals_the_model_after_every_step(
                     verb(data, tx, model)
                 same(tx.sql("FROM t").to_arrow_table(), model.table())
         check(repo, model, folder)
+    repo.optimize(["t"])
+    check(repo, model, folder)
+    parts = repo.objects.get_many(
+        [part.id for part in repo.snapshot().table("t").manifest.parts], Part
+    )
+    assert all(s.overlay is None and len(s.groups) == 1 for part in parts for s in part.segments)
+    assert repo.optimize(["t"]).stats.objects == 0
     assert repo.verify(deep=True).ok

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -40,6 +40,7 @@ class TableChange:
         added, removed, retyped: columns by name, compared with the version before.
         renamed: columns by their old names, and the new ones.
         changed: whether the table differs from the version before.
+        rewritten: segments that `optimize` wrote anew.
         size: bytes of chunks and objects that the change added to the store, before packing.
     """
 
@@ -54,6 +55,7 @@ class TableChange:
     retyped: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     changed: bool = True
+    rewritten: int = 0
     size: int = 0
 
 
@@ -102,7 +104,7 @@ class UnitOfWork:
     ) -> None:
         self._open = False
         if "_workbench" in vars(self):
-            self._repository.workbenches.append(self._workbench)
+            self._repository.workbenches.append(vars(self).pop("_workbench"))
         with self._session:
             if kind is None:
                 self._commit()
@@ -174,6 +176,7 @@ class UnitOfWork:
         *,
         since: int,
         rows: tuple[int | None, int | None, int | None] = (0, 0, 0),
+        rewritten: int = 0,
     ) -> TableChange:
         """Make `after` the table's version (None: there is none), and note what changed.
 
@@ -184,7 +187,10 @@ class UnitOfWork:
         entry = table_entry(TableId(put(self._session, after))) if after else None
         changed = entry != self._entry(name)
         self._entries[name] = entry
-        change = _compare(name, before, after, rows, changed, self._session.added_bytes - since)
+        size = self._session.added_bytes - since
+        change = replace(
+            _compare(name, before, after, rows), changed=changed, rewritten=rewritten, size=size
+        )
         self.changes.append(change)
         return change
 
@@ -217,10 +223,8 @@ def _compare(
     before: objects.Table | None,
     after: objects.Table | None,
     rows: tuple[int | None, int | None, int | None],
-    changed: bool,
-    size: int,
 ) -> TableChange:
-    """A change in words: columns are told apart by their field IDs."""
+    """What changed: columns are told apart by their field IDs."""
     inserted, deleted, updated = rows
     if before is None or after is None:
         return TableChange(
@@ -229,8 +233,6 @@ def _compare(
             after.rows if after else None,
             after.rows if after else 0,
             before.rows if before else 0,
-            0,
-            size=size,
         )
     old_schema, new_schema = arrow_schema(before), arrow_schema(after)
     old = {id: column for column, id in fields_by_name(before).items()}
@@ -251,6 +253,4 @@ def _compare(
             if old_schema.field(old[id]).type != new_schema.field(new[id]).type
         ),
         renamed=tuple((old[id], new[id]) for id in kept if old[id] != new[id]),
-        changed=changed,
-        size=size,
     )
