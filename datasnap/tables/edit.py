@@ -299,10 +299,9 @@ class TableEditor:
 
     def _start(self, view: View, edits: Edits, whole: Columns) -> int:
         boundary = self.table.profile.boundary
-        first = int(edits.order()[0]) if edits.moves_rows else 0
         edited = any(id in whole or id in edits.cells for id in boundary)
         before = view.overlay is None
-        if before and first == 0 and not edited:
+        if before and not edits.starts_elsewhere() and not edited:
             return view.segment.start
         types = {id: self._types[id] for id in boundary if id not in whole}
         return self._start_of({**self.seen(view, edits, types), **whole})

@@ -131,7 +131,9 @@ class Edits:
 
     def then(self, change: Change) -> Edits:
         """The edits that also do a change."""
-        order = self.order() if change.cells or self.moves_rows else np.arange(self.base_rows)
+        if not self.moves_rows:
+            return self._first_moves(change)
+        order = self.order()
         cells, inserted = dict(self.cells), dict(self.inserted)
         for id, new in change.cells.items():
             sources = order[new.positions]
@@ -146,6 +148,27 @@ class Edits:
         if len(change.deleted) or len(change.before):
             return edits._move(order, change)
         return edits
+
+    def _first_moves(self, change: Change) -> Edits:
+        """The same while rows stand where they are stored: at the cost of the change alone."""
+        cells = dict(self.cells)
+        for id, new in change.cells.items():
+            cells[id] = _merge(cells.get(id), new)
+        if len(change.deleted):
+            for id, old in list(cells.items()):
+                stay = ~np.isin(old.positions, change.deleted)
+                if not stay.all():
+                    del cells[id]
+                if stay.any():
+                    cells[id] = Cells(old.positions[stay], old.values.filter(pa.array(stay)))
+        return Edits(self.base_rows, change.deleted, change.before, change.inserted, cells)
+
+    def starts_elsewhere(self) -> bool:
+        """Whether the first row seen is not the first one stored."""
+        return bool(
+            (len(self.deleted) and self.deleted[0] == 0)
+            or (len(self.anchors) and self.anchors[0] == 0)
+        )
 
     def without(self, fields: set[FieldId]) -> Edits:
         """The edits of all other fields."""

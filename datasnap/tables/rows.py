@@ -66,15 +66,24 @@ def append_rows(editor: TableEditor, batches: Iterable[pa.RecordBatch]) -> Edite
     return Edited(table, inserted=counted)
 
 
-def upsert_rows(editor: TableEditor, data: Columns, whole: Columns | None, rows: int) -> Edited:
+def upsert_rows(
+    editor: TableEditor,
+    data: Columns,
+    whole: Columns | None,
+    rows: int,
+    *,
+    only_new: bool = False,
+) -> Edited:
     """Give rows of the data the place that their key says: change those that are there, and
     insert the others.
 
     Args:
         data: some columns, the key's among them; rows as the table keeps them, each key once.
         whole: all columns of the same rows, for those to insert; None: there may be none.
+        only_new: none of the keys may be there.
 
     Raises:
+        BadKey: one is.
         BadInput: there are rows to insert, and they lack a column that may not be null.
     """
     keys = [data[id] for id in editor.table.key]
@@ -83,6 +92,8 @@ def upsert_rows(editor: TableEditor, data: Columns, whole: Columns | None, rows:
 
     def change(match: Match) -> tuple[Match, Change]:
         at = pa.array(match.rows)
+        if only_new and len(at):
+            raise _present(editor.table, [key.take(at) for key in keys])
         cells = {id: Cells(match.positions, array.take(at)) for id, array in values.items()}
         differing = differing_cells(editor, match.view, cells)
         new = _rows_of(whole, match.new) if len(match.new) else {}
@@ -116,13 +127,7 @@ def insert_rows(editor: TableEditor, whole: Columns, rows: int) -> Edited:
     if not editor.table.key:
         rows_alone = editor.as_rows([whole[id] for id in stored_types(editor.table)])
         return append_rows(editor, rows_alone.to_batches())
-    if editor.table.rows:
-        keys = [whole[id] for id in editor.table.key]
-        behind = _behind(editor, keys)
-        for match in locate(editor.scanner, editor.table, [k.slice(0, behind) for k in keys]):
-            if len(match.rows):
-                raise _present(editor.table, [k.take(pa.array(match.rows)) for k in keys])
-    return upsert_rows(editor, whole, whole, rows)
+    return upsert_rows(editor, whole, whole, rows, only_new=True)
 
 
 def comes_behind(editor: TableEditor, data: Columns) -> bool:
