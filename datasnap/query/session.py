@@ -66,6 +66,8 @@ def connect(
         _make_views(connection, repository, ref, id, query)
     connection.execute(f"CREATE SCHEMA {quote(_OWN)}")
     if tables is not None:
+        # What a transaction writes must not depend on where it runs.
+        connection.execute("SET TimeZone = 'UTC'")
         for name in _distinct(tables):
             _make_view(connection, _OWN, name, content_url(tables[name], name))
     elif at is not None:
