@@ -16,7 +16,7 @@ from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import Refs, check_name
 from datasnap.snapshots.revisions import Revisions
-from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Store
+from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
 from datasnap.transaction import Transaction
 from datasnap.versions import Snapshot, TableVersion
 
@@ -272,7 +272,8 @@ class Repository:
         level: int = 9,
         progress: Progress = silent,
     ) -> Transaction:
-        """Lay tables (None: all) out anew, as `Transaction.optimize` does, and commit that.
+        """Lay tables (None: all) out anew, as `Transaction.optimize` does, and commit that; then
+        take small packs together.
 
         Returns:
             The transaction, done: `.changes` says what was rewritten.
@@ -282,7 +283,25 @@ class Repository:
             for done, table in enumerate(names):
                 progress("optimize", done, len(names))
                 tx.optimize(table, level=level)
+        self.repack()
         return tx
+
+    def repack(self) -> Repacked:
+        """Take small packs together, what the branches hold in read order. Safe beside readers
+        and writers; where there are few small packs, nothing is done.
+
+        Raises:
+            CorruptData: a record is damaged. Nothing is removed then.
+        """
+        from datasnap.tables.manifest import read_order
+
+        order: dict[bytes, None] = {}
+        for snapshot in set(self.refs.branches().values()):
+            order[snapshot] = None
+            for entry in self.tree(snapshot).entries.values():
+                table = self.objects.get(entry.id, objects.Table)
+                order.update(dict.fromkeys([entry.id, *read_order(self.objects, table)]))
+        return repack(self.store, list(order))
 
     def size(self) -> StoreSize:
         """How much the repository holds."""

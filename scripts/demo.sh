@@ -56,6 +56,12 @@ run datasnap sql "
     JOIN \"exp/discounted\".lineitem AS new USING (l_orderkey, l_linenumber, l_returnflag)
     GROUP BY ALL ORDER BY ALL"
 
+step "Rows changed where they are: a commit costs what it changes"
+run datasnap update lineitem "l_discount = 0" --where "l_orderkey % 5000 = 1" -m "no discounts"
+run datasnap delete lineitem --where "l_quantity = 50 AND l_tax = 0.08" -m "wrong rows"
+run datasnap sql "ALTER TABLE lineitem RENAME l_discounted TO l_net" -m "a better name"
+run datasnap optimize lineitem
+
 step "And main is as it was"
 run datasnap sql "SELECT count(*) AS columns FROM (DESCRIBE main.lineitem)"
 run datasnap switch main

@@ -17,7 +17,7 @@ from datasnap.cli.options import (
     complete_tables,
     the_repository,
 )
-from datasnap.cli.output import progress_bar
+from datasnap.cli.output import plural, progress_bar, say
 from datasnap.cli.report import report
 from datasnap.errors import UsageError
 
@@ -300,10 +300,16 @@ def optimize(
     author: Author = None,
     json: Json = False,
 ) -> None:
-    """Fold edits into new chunks and join small segments. The rows stay as they are."""
+    """Fold edits into new chunks, join small segments, and take small packs together.
+
+    The rows stay as they are, and so does every older version.
+    """
     with committing(branch, message, "optimize", author, json) as tx:
         for name in table or tx.tables:
             tx.optimize(name, level=level)
+    packs = the_repository().repack()
+    if packs.before and not json:
+        say(f"Took {plural(packs.before, 'pack')} together into {packs.after}")
 
 
 def drop(

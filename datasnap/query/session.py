@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _OWN = "(snapshot)"
 #: So many views of the connection's own snapshot are always made: DuckDB suggests from them.
 _FEW = 16
+_COLUMN_GAP = 16 << 10
 #: DuckDB's own schemas.
 _RESERVED = ("information_schema", "pg_catalog")
 
@@ -59,7 +60,7 @@ def connect(
         repository=repository, resolve=frozen.resolve, scanner=scanner, skip_instance_cache=True
     )
     connection.register_filesystem(filesystem)
-    connection.execute("SET parquet_metadata_cache = true")
+    configure(connection, repository)
     for statement in _macros(at):
         connection.execute(statement)
     for ref, id in _wanted(frozen.refs, query, repository.settings.sql.ref_schemas):
@@ -74,6 +75,15 @@ def connect(
         _make_views(connection, repository, _OWN, at, query)
     connection.execute(f"SET search_path = '{_OWN},main'")
     return connection
+
+
+def configure(connection: duckdb.DuckDBPyConnection, repository: Repository) -> None:
+    """Settings for reading our files."""
+    connection.execute("SET parquet_metadata_cache = true")
+    if "://" not in repository.url:
+        # Else DuckDB also reads columns that lie between those asked for; an edited one that
+        # nobody asked for would be made for nothing.
+        connection.execute(f"SET parquet_prefetch_column_gap = {_COLUMN_GAP}")
 
 
 def run_sql(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from datasnap.errors import BadQuery
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
-from datasnap.query.session import literal, query_error, quote
+from datasnap.query.session import configure, literal, query_error, quote
 from datasnap.snapshots.objects import TableId
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Workbench:
         self._connection = duckdb.connect()
         self._views: list[str] = []
         self._connection.register_filesystem(self._files)
-        self._connection.execute("SET parquet_metadata_cache = true; SET TimeZone = 'UTC'")
+        configure(self._connection, repository)
+        self._connection.execute("SET TimeZone = 'UTC'")
 
     def read_through(self, scanner: Scanner) -> None:
         """Read tables through a scanner from here on: a transaction's own."""

@@ -40,6 +40,7 @@ from datasnap.storage.backend import Backend, MissingFile, open_backend
 from datasnap.storage.cache import ByteCache, DiskCache
 from datasnap.storage.index import Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, read_entries
+from datasnap.storage.repack import Repacked, repack
 from datasnap.storage.store import MissingRecord, Session, SessionStats, Store
 
 __all__ = [
@@ -52,9 +53,11 @@ __all__ = [
     "Location",
     "MissingFile",
     "MissingRecord",
+    "Repacked",
     "Session",
     "SessionStats",
     "Store",
     "open_backend",
     "read_entries",
+    "repack",
 ]

@@ -52,6 +52,7 @@ class Index:
         self._backend = backend
         self._tables: dict[str, _Table] = {}
         self._lock = threading.Lock()
+        self._gone: set[str] = set()
 
     def refresh(self) -> None:
         """Load the index files that came since the last time; drop what is damaged."""
@@ -88,9 +89,10 @@ class Index:
             row = int(np.searchsorted(table.prefixes, prefix))
             while row < len(table.prefixes) and table.prefixes[row] == prefix:
                 entry = table.entries[row]
-                if entry["id"].tobytes() == id:
+                pack = table.packs[table.owners[row]]
+                if entry["id"].tobytes() == id and pack not in self._gone:
                     return Location(
-                        table.packs[table.owners[row]],
+                        pack,
                         int(entry["offset"]),
                         int(entry["length"]),
                         int(entry["checksum"]),
@@ -119,6 +121,27 @@ class Index:
         if len(self._tables) > MAX_FILES:
             self._merge()
 
+    def forget(self, packs: set[str]) -> None:
+        """Look for nothing in these packs any more: they are gone, their records elsewhere."""
+        self._gone |= packs
+
+    def replace(self, old: list[str], new: list[tuple[str, Entries]]) -> None:
+        """Name new packs in the place of old ones: in one file, before the others go."""
+        self.refresh()
+        gone, files = set(old), list(self._tables)
+        packs: dict[str, Entries] = {}
+        for name in files:
+            table = self._tables[name]
+            for number, pack in enumerate(table.packs):
+                if pack not in gone:
+                    packs[pack] = table.entries[table.owners == number]
+        written = self._write([*packs.items(), *new])
+        for name in files:
+            if name != written:
+                with self._lock:
+                    del self._tables[name]
+                self._backend.delete(INDEX + name)
+
     def _merge(self) -> None:
         """One file for the small ones. The new is there before the old go."""
         old = sorted(self._tables, key=lambda name: len(self._tables[name].prefixes))
@@ -130,7 +153,8 @@ class Index:
         for name in old:
             table = self._tables[name]
             for number, pack in enumerate(table.packs):
-                packs[pack] = table.entries[table.owners == number]
+                if pack not in self._gone:
+                    packs[pack] = table.entries[table.owners == number]
         written = self._write(list(packs.items()))
         for name in old:
             if name != written:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasnap.errors import CorruptData
-from datasnap.storage.backend import Backend, Buffer
+from datasnap.storage.backend import Backend, Buffer, MissingFile
 from datasnap.storage.cache import ByteCache
 from datasnap.storage.index import Index, Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, checksum
@@ -75,7 +75,11 @@ class Store:
             CorruptData: its bytes are damaged.
         """
         location = self._locate(id)
-        data = self.backend.read_range(PACKS + location.pack, location.offset, location.length)
+        try:
+            data = self.backend.read_range(PACKS + location.pack, location.offset, location.length)
+        except MissingFile:
+            self._forget(location.pack)
+            return self.read(id)
         self._check(id, location, data)
         return data
 
@@ -93,8 +97,11 @@ class Store:
             return kept[start : start + length]
         found = self._verified.get(id)
         if found is not None:
-            length = max(0, min(length, found.length - start))
-            return self.backend.read_range(PACKS + found.pack, found.offset + start, length)
+            wanted = max(0, min(length, found.length - start))
+            try:
+                return self.backend.read_range(PACKS + found.pack, found.offset + start, wanted)
+            except MissingFile:
+                self._forget(found.pack)
         record = self.read(id)
         if len(record) > length + (1 << 12):  # more of it may be wanted soon
             self._cache.put(id, record)
@@ -113,7 +120,11 @@ class Store:
         for run in _runs(located):
             pack, start = run[0][1].pack, run[0][1].offset
             end = max(location.offset + location.length for _, location in run)
-            data = memoryview(self.backend.read_range(PACKS + pack, start, end - start))
+            try:
+                data = memoryview(self.backend.read_range(PACKS + pack, start, end - start))
+            except MissingFile:
+                self._forget(pack)
+                return self.read_many(ids)
             for id, location in run:
                 low = location.offset - start
                 record = data[low : low + location.length]
@@ -132,6 +143,25 @@ class Store:
     def add_packs(self, packs: list[tuple[str, Entries]]) -> None:
         """Make packs that are durable known to the index."""
         self._index.add(packs)
+
+    def covers(self, pack: str) -> bool:
+        """Whether the index lists a pack: then its writer has finished it."""
+        return self._index.covers(pack)
+
+    def replace_packs(self, old: Sequence[str], new: list[tuple[str, Entries]]) -> None:
+        """Remove packs whose records are all in new ones, which are durable."""
+        self._index.replace(list(old), new)
+        self._forget(*old)
+        for name in old:
+            self.backend.delete(PACKS + name)
+
+    def _forget(self, *packs: str) -> None:
+        """Packs are gone: what was in them is looked for again."""
+        gone = set(packs)
+        self._index.forget(gone)
+        for id, location in list(self._verified.items()):
+            if location.pack in gone:
+                self._verified.pop(id, None)
 
     def remove_packs(self, names: Sequence[str]) -> None:
         """Remove packs that were never committed, unless someone who rebuilt the index has

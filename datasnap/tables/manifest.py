@@ -100,6 +100,18 @@ def table_views(objects: ObjectReader, table: Table) -> Iterator[View]:
         yield from read_views(objects, part.segments)
 
 
+def read_order(objects: ObjectReader, table: Table) -> Iterator[bytes]:
+    """IDs of a table's objects and chunks in the order in which a reader comes to them."""
+    yield from (part.id for part in table.parts)
+    for view in table_views(objects, table):
+        yield from view.segment.groups
+        if view.overlay is not None and view.segment.overlay is not None:
+            yield view.segment.overlay
+            if view.overlay.values is not None:
+                yield view.overlay.values
+        yield from (view.columns[f.id].chunk for f in table.fields if f.id in view.columns)
+
+
 def chunk_of(view: View, field: FieldId) -> Column:
     """The chunk of a field.
 

@@ -25,6 +25,8 @@ NONE: Positions = np.zeros(0, np.int64)
 #: An overlay may edit one in so many rows, and one in so many cells of a column: beyond, reading
 #: through it costs more than writing new chunks saves.
 _ROWS_PER_EDIT = 16
+#: With fewer edits than one in so many rows, copying the runs between them beats picking each row.
+_ROWS_PER_RUN = 256
 #: … but always so few, so that small segments are not written anew for every cell.
 _ALWAYS = 16
 
@@ -98,9 +100,12 @@ class Edits:
 
     def apply(self, field: FieldId, stored: pa.Array) -> pa.Array:
         """A column as it is seen."""
-        cells = self.cells.get(field)
-        if not self.moves_rows and cells is None:
+        if not self.touches(field):
             return stored
+        cells = self.cells.get(field)
+        edits = len(self.deleted) + len(self.anchors) + (len(cells) if cells else 0)
+        if edits * _ROWS_PER_RUN <= self.base_rows:
+            return self._spliced(field, stored)
         pool = [stored]
         sources = np.arange(self.base_rows)
         if cells is not None:
@@ -116,6 +121,33 @@ class Edits:
             if len(self.anchors):
                 pool.append(self.inserted[field])
         return pa.concat_arrays(pool).take(pa.array(sources))
+
+    def _spliced(self, field: FieldId, stored: pa.Array) -> pa.Array:
+        """The same, of the runs between the edits: quicker where those are few."""
+        cells = self.cells.get(field)
+        replaced = cells.positions if cells is not None else NONE
+        # Where each edit stands: new rows before what becomes of the row at their place.
+        places = np.concatenate([self.anchors, self.deleted, replaced])
+        kinds = np.repeat([0, 1, 2], [len(self.anchors), len(self.deleted), len(replaced)])
+        numbers = np.concatenate(
+            [np.arange(len(part)) for part in (self.anchors, self.deleted, replaced)]
+        )
+        order = np.lexsort([kinds, places])
+        pieces, done = [], 0
+        for place, kind, number in zip(
+            places[order].tolist(), kinds[order].tolist(), numbers[order].tolist(), strict=True
+        ):
+            if place > done:
+                pieces.append(stored.slice(done, place - done))
+                done = place
+            if kind == 0:
+                pieces.append(self.inserted[field].slice(number, 1))
+                continue
+            if kind == 2 and cells is not None:
+                pieces.append(cells.values.slice(number, 1))
+            done = place + 1
+        pieces.append(stored.slice(done))
+        return pa.concat_arrays(pieces)
 
     def unapply(self, seen: pa.Array) -> tuple[pa.Array, pa.Array]:
         """A whole column, given as it is to be seen, as a chunk (null where rows are deleted)

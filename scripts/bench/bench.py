@@ -31,7 +31,20 @@ from measure import say, scratch
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
 DATA = ("mixed", "lineitem")
-GROUPS = ("import", "shuffled", "edits", "branch", "query", "read", "export", "memory", "help")
+GROUPS = (
+    "import",
+    "shuffled",
+    "edits",
+    "overlaid",
+    "commits",
+    "larger",
+    "branch",
+    "query",
+    "read",
+    "export",
+    "memory",
+    "help",
+)
 
 
 class Bench:
@@ -62,6 +75,9 @@ class Bench:
         if dataset.name == "mixed":
             rows = self.options.rows
             measures["edits"] = lambda: edits.edits(dataset, work, repeat)
+            measures["overlaid"] = lambda: edits.overlaid(stage.stand, work, repeat)
+            measures["commits"] = lambda: edits.many_commits(dataset, work)
+            measures["larger"] = lambda: edits.larger(dataset, work, repeat)
             measures["branch"] = lambda: footprint.branches(stage.stand, work, repeat)
             measures["memory"] = lambda: footprint.peak_memory(rows, 4 * rows, dataset, work)
         return measures.get(group, lambda: iter(()))

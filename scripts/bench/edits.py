@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 import datasnap
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from datasnap import Transaction
 
+import data
 import plain
+import reads
 from datasets import Dataset
 from figures import Figure, compared
 from measure import folder_bytes, say, scratch, timed, warm
 
 KB = 1000
-RATIO_AT_4_TIMES_THE_ROWS = 1.5
 
 
 @dataclass(frozen=True)
@@ -142,22 +149,22 @@ def edits(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
     sizes: dict[str, list[int]] = defaultdict(list)
     plans = Edits(dataset).all()
     with scratch(work, "edits") as folder:
-        repo = datasnap.init(folder / "repo")
-        with repo.transaction(message="bench") as tx:
-            tx.write("t", dataset.rows, key=dataset.key)
+        for kind in ("", " whole"):  # a repository each, so that neither finds the other's chunks
+            with datasnap.init(folder / f"repo{kind}").transaction(message="bench") as tx:
+                tx.write("t", dataset.rows, key=dataset.key)
+            warm(folder / f"repo{kind}")
         _warm_up(folder / "repo", plans)
-        warm(folder / "repo")
         for number in range(repeats):
             say(f"{dataset.name} · edits · round {number + 1} of {repeats}")
             write = timed(partial(plain.write, dataset.rows, folder / "t.parquet"))
             for plan in plans:
                 for kind, action in _ways(plan):
-                    branch = f"{number}{kind.strip()}-{plans.index(plan)}"
-                    repo.branch(branch, at="main")
-                    before = folder_bytes(folder / "repo")
-                    seconds = timed(partial(_commit, folder / "repo", branch, action))
+                    branch, place = f"{number}-{plans.index(plan)}", folder / f"repo{kind}"
+                    datasnap.open(place).branch(branch, at="main")
+                    before = folder_bytes(place)
+                    seconds = timed(partial(_commit, place, branch, action))
                     times[plan.name + kind].append((write, seconds))
-                    sizes[plan.name + kind].append(folder_bytes(folder / "repo") - before)
+                    sizes[plan.name + kind].append(folder_bytes(place) - before)
     for plan in plans:
         yield compared(dataset.name, plan.name, times[plan.name], plan.bar)
         yield _added(dataset.name, sizes[plan.name][0], plan.most)
@@ -167,6 +174,109 @@ def edits(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
                            times[plan.name + " whole"], 0.25)  # fmt: skip
             limit = int(1.5 * sizes[plan.name][0])
             yield _added(dataset.name, sizes[plan.name + " whole"][0], limit)
+
+
+def overlaid(stand: reads.Stand, work: Path, repeats: int) -> Iterator[Figure]:
+    """Queries over a table with edits in every segment: at first, again, and when optimised.
+    The baseline is the plain file of the table without the edits."""
+    with scratch(work, "overlaid") as folder:
+        place = folder / "repo"
+        shutil.copytree(stand.repo, place)
+        _commit(place, "main", Edits(stand.dataset).everywhere())
+        warm(place)
+        yield from _asked(
+            stand, place, folder, repeats, ("with edits, first run", "again"), (4, 1.25)
+        )
+        datasnap.open(place).optimize()
+        warm(place)
+        yield from _asked(stand, place, folder, repeats, (None, "after optimize"), (None, 1.2))
+
+
+def _asked(
+    stand: reads.Stand,
+    place: Path,
+    folder: Path,
+    repeats: int,
+    called: tuple[str | None, str],
+    bars: tuple[float | None, float],
+) -> Iterator[Figure]:
+    baseline = plain.connect(stand.file)
+    for name, texts in stand.dataset.queries(9):
+        first, again = [], []
+        reads.answer(baseline, texts[0])
+        for number in range(repeats):
+            os.environ["XDG_CACHE_HOME"] = str(folder / f"cache-{called[1]}-{name}-{number}")
+            ours = datasnap.open(place).snapshot("main").connect()
+            plainly = timed(partial(reads.answer, baseline, texts[number]))
+            first.append((plainly, timed(partial(reads.answer, ours, texts[number]))))
+            for text in texts[number + 1 :]:
+                reads.answer(ours, text)
+            for text in texts:
+                plainly = timed(partial(reads.answer, baseline, text))
+                again.append((plainly, timed(partial(reads.answer, ours, text))))
+        if called[0]:
+            yield compared(stand.dataset.name, f"{name}: {called[0]}", first, bars[0])
+        yield compared(stand.dataset.name, f"{name}: {called[1]}", again, bars[1])
+
+
+def many_commits(dataset: Dataset, work: Path, commits: int = 1000) -> Iterator[Figure]:
+    """A cell changed in each of many commits, and how the last ones do beside the first."""
+    rows = dataset.rows.slice(0, 300_000)
+    ids = np.random.default_rng(8).choice(rows["id"].to_numpy(), commits)
+    say(f"{dataset.name} · {commits:,} small commits")
+    with scratch(work, "commits") as folder:
+        repo = datasnap.init(folder / "repo")
+        with repo.transaction(message="bench") as tx:
+            tx.write("t", rows, key=dataset.key)
+        seconds = []
+        for number, id in enumerate(ids.tolist()):
+            given = pa.table({"id": [id], "exact_1": [float(number)]})
+            start = time.perf_counter()
+            _commit(folder / "repo", "main", lambda tx, given=given: tx.upsert("t", given))
+            seconds.append(time.perf_counter() - start)
+        first, last = float(np.median(seconds[:10])), float(np.median(seconds[-10:]))
+        yield compared(dataset.name, f"{commits:,} small commits: the last 10 beside the first",
+                       [(first, last)], 1.2)  # fmt: skip
+        looks = [timed(partial(_log, folder / "repo")) for _ in range(5)]
+    yield Figure(dataset.name, "  then open and log 10", "s", ours=float(np.median(looks)),
+                 bar=0.05, runs=tuple((None, look) for look in looks))  # fmt: skip
+
+
+def larger(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
+    """The small edits at four times the rows: × what they cost at once."""
+    seconds: dict[str, list[list[float]]] = {}
+    small = ("append", "update 10", "update 1,000", "delete", "insert", "upsert", "drop", "rename")
+    for times in (1, 4):
+        rows = (
+            dataset.rows if times == 1 else pq.read_table(data.parquet(4 * dataset.rows.num_rows))
+        )
+        more = dataset.more
+        if times == 4:
+            last = rows["id"][-1].as_py()
+            more = more.set_column(
+                0, "id", pc.add(pc.subtract(more["id"], more["id"][0]), last + 1)
+            )
+        plans = Edits(replace(dataset, rows=rows, more=more)).all()
+        with scratch(work, "larger") as folder:
+            with datasnap.init(folder / "repo").transaction(message="bench") as tx:
+                tx.write("t", rows, key=dataset.key)
+            warm(folder / "repo")
+            _warm_up(folder / "repo", plans)
+            for plan in plans:
+                if not plan.name.startswith(small):
+                    continue
+                for number in range(repeats):
+                    branch = f"{number}-{plans.index(plan)}"
+                    datasnap.open(folder / "repo").branch(branch, at="main")
+                    taken = timed(partial(_commit, folder / "repo", branch, plan.do))
+                    seconds.setdefault(plan.name, [[], []])[times == 4].append(taken)
+    for name, (once, four) in seconds.items():
+        pairs = list(zip(once, four, strict=True))
+        yield compared(dataset.name, f"at 4 × the rows: {name}", pairs, 1.5)
+
+
+def _log(folder: Path) -> object:
+    return list(islice(datasnap.open(folder).log("main"), 10))
 
 
 def _ways(plan: Edit) -> Iterator[tuple[str, Callable[[Transaction], object]]]:
@@ -181,9 +291,9 @@ def _commit(folder: Path, branch: str, action: Callable[[Transaction], object]) 
         action(tx)
 
 
-def _added(data: str, size: int, most: int | None) -> Figure:
+def _added(name: str, size: int, most: int | None) -> Figure:
     # (Only the first round adds anything but manifests: the others find its chunks.)
-    return Figure(data, "  bytes added", "bytes", ours=size, bar=most, runs=((None, size),))
+    return Figure(name, "  bytes added", "bytes", ours=size, bar=most, runs=((None, size),))
 
 
 def _warm_up(folder: Path, plans: list[Edit]) -> None:

@@ -52,9 +52,9 @@ def queries(stand: Stand, work: Path, repeats: int) -> Iterator[Figure]:
     baseline = plain.connect(stand.file)
     for name, texts in stand.dataset.queries(max(repeats, QUERY_REPEATS)):
         say(f"{stand.dataset.name} · {name}")
-        _check_equal(_answer(baseline, texts[0]), _answer(ours, texts[0]), name)
+        _check_equal(answer(baseline, texts[0]), answer(ours, texts[0]), name)
         pairs = [
-            (timed(partial(_answer, baseline, text)), timed(partial(_answer, ours, text)))
+            (timed(partial(answer, baseline, text)), timed(partial(answer, ours, text)))
             for text in texts
         ]
         yield compared(stand.dataset.name, name, pairs, 1.2)
@@ -122,7 +122,7 @@ def _cp() -> list[str]:
     return [shutil.which("cp") or "cp", *(["--reflink=never"] if sys.platform == "linux" else [])]
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, text: str) -> pa.Table:
+def answer(connection: duckdb.DuckDBPyConnection, text: str) -> pa.Table:
     return connection.sql(text).to_arrow_table()
 
 

@@ -1,0 +1,92 @@
+"""Repacking: fewer packs, the same records, whoever reads or writes meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.errors import CorruptData, StorageError
+from datasnap.repository import Repository
+from datasnap.storage import repack
+from tests.conftest import write
+
+
+def grown(location: str, commits: int = 12) -> Repository:
+    repo = datasnap.init(location)
+    for i in range(commits):
+        write(repo, "t", pa.table({"id": range(i + 5), "x": [float(i)] * (i + 5)}), key="id")
+    return repo
+
+
+def everything(repo: Repository) -> list:
+    return [snapshot.table("t").to_arrow().to_pylist() for snapshot in repo.log()]
+
+
+def test_many_small_packs_become_few_and_every_snapshot_stays(location: str) -> None:
+    repo = grown(location)
+    stale = datasnap.open(location)
+    stale.snapshot().table("t").to_arrow()
+    before = everything(repo)
+    done = repo.repack()
+    assert done.before >= 20 and done.after == 2
+    assert repo.size().packs == 2
+    for reader in (repo, stale, datasnap.open(location)):
+        assert everything(reader) == before
+        assert reader.verify(deep=True).ok
+    write(stale, "u", pa.table({"a": [1]}))
+    assert datasnap.open(location).snapshot().tables == ["t", "u"]
+    assert repo.repack() == (0, 0)
+
+
+def test_the_index_may_be_lost_at_any_point(location: str) -> None:
+    repo = grown(location)
+    before = everything(repo)
+    repo.repack()
+    for name, _ in repo.backend.list("index/"):
+        repo.backend.delete("index/" + name)
+    assert everything(datasnap.open(location)) == before
+
+
+@pytest.mark.parametrize("point", ["write", "delete"])
+@pytest.mark.parametrize("count", range(4))
+def test_a_failure_at_any_point_loses_nothing(
+    location: str, monkeypatch: pytest.MonkeyPatch, point: str, count: int
+) -> None:
+    repo = grown(location)
+    before = everything(repo)
+    real, calls = getattr(repo.backend, point), 0
+
+    def failing(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > count:
+            raise StorageError("the disk is full")
+        return real(*arguments)
+
+    monkeypatch.setattr(repo.backend, point, failing)
+    with contextlib.suppress(StorageError):
+        repo.repack()
+    monkeypatch.undo()
+    for reader in (repo, datasnap.open(location)):
+        assert everything(reader) == before
+        assert reader.verify(deep=True).ok
+    repo.repack()
+    assert everything(repo) == before
+
+
+def test_a_damaged_record_stops_it_before_anything_goes(repo: Repository, tmp_path: object) -> None:
+    other = grown(f"{tmp_path}/other")
+    packs = sorted(other.backend.list("packs/"), key=lambda pack: pack[1])
+    name = packs[0][0]
+    data = bytearray(other.backend.read("packs/" + name))
+    data[10] ^= 1
+    other.backend.delete("packs/" + name)
+    other.backend.write("packs/" + name, [bytes(data)])
+    fresh = datasnap.open(f"{tmp_path}/other")
+    count = len(fresh.backend.list("packs/"))
+    with pytest.raises(CorruptData):
+        repack(fresh.store, [])
+    assert len(fresh.backend.list("packs/")) >= count
