@@ -82,9 +82,9 @@ def _bits_differ(a: pa.Array, b: pa.Array) -> Mask:
     width = a.type.byte_width
     first, second = _words(a, width), _words(b, width)
     differ: Mask = first != second if first.ndim == 1 else (first != second).any(axis=1)
-    if pt.is_floating(a.type):
-        nan = np.isnan(first.view(f"<f{width}")) & np.isnan(second.view(f"<f{width}"))
-        differ &= ~nan
+    if pt.is_floating(a.type) and (at := np.flatnonzero(differ)).size:
+        one, other = first[at].view(f"<f{width}"), second[at].view(f"<f{width}")
+        differ[at] = ~(np.isnan(one) & np.isnan(other))
     return differ
 
 

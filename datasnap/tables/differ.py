@@ -176,16 +176,20 @@ class Differ:
         cells: dict[FieldId, Cells] = {}
         if not kept.any() or not wanted:
             return Comparison(kept, same, before, cells)
-        all_kept, all_same = bool(kept.all()), bool(same.all())
         keep, stay = pa.array(kept), pa.array(same)
+        all_kept, all_same = bool(kept.all()), bool(same.all())
+        values = {id: now[id] if all_same else now[id].filter(stay) for id in wanted}
+        if stored and all_kept and not all_same:
+            # Rows only came: hashing tells quicker than decoding that nothing else changed.
+            equal = self._hashed(view, values, wanted)
+            wanted = {id: type for id, type in wanted.items() if id not in equal}
+            if not wanted:
+                return Comparison(kept, same, before, cells)
         positions = np.flatnonzero(kept)
-        for id, array in self.editor.scanner.edited.columns(view, wanted, stored=stored).items():
-            old_values = array if all_kept else array.filter(keep)
-            new_values = now[id] if all_same else now[id].filter(stay)
-            differ = rows_differ(old_values, new_values)
+        for id, old in self.editor.scanner.edited.columns(view, wanted, stored=stored).items():
+            differ = rows_differ(old if all_kept else old.filter(keep), values[id])
             if differ.any():
-                values = new_values.filter(pa.array(differ))
-                cells[id] = Cells(positions[differ], values)
+                cells[id] = Cells(positions[differ], values[id].filter(pa.array(differ)))
         return Comparison(kept, same, before, cells)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -90,3 +94,45 @@ def test_a_damaged_record_stops_it_before_anything_goes(repo: Repository, tmp_pa
     with pytest.raises(CorruptData):
         repack(fresh.store, [])
     assert len(fresh.backend.list("packs/")) >= count
+
+
+def test_writers_and_readers_go_on_beside_it(tmp_path: Path) -> None:
+    location = str(tmp_path / "repo")
+    grown(location)
+    wrong: list[BaseException] = []
+
+    def guarded(action: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                action()
+            except BaseException as error:
+                wrong.append(error)
+
+        return run
+
+    def writing(name: str) -> None:
+        own = datasnap.open(location)
+        for i in range(15):
+            write(own, name, pa.table({"id": range(i + 5), "x": [1.0] * (i + 5)}), key="id")
+
+    def reading() -> None:
+        own = datasnap.open(location)
+        for _ in range(15):
+            assert everything(own)[-1] == [{"id": i, "x": 0.0} for i in range(5)]
+
+    def repacking() -> None:
+        own = datasnap.open(location)
+        for _ in range(10):
+            own.repack()
+
+    actions: list[Callable[[], object]] = [partial(writing, "a"), partial(writing, "b")]
+    actions += [reading, repacking, repacking]
+    threads = [threading.Thread(target=guarded(action)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    last = datasnap.open(location)
+    assert last.verify(deep=True).ok
+    assert len(list(last.log())) == 12 + 30
