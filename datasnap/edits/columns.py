@@ -44,7 +44,7 @@ class ColumnVerbs(RowVerbs):
                 )
         if not columns:
             raise UsageError("no column to add")
-        reader = self._workbench.rows(self._table_ids(), table, columns)
+        reader = self._bench_for(table).rows(self._table_ids(), table, columns)
         after = add_computed(self._editor(before), reader)
         return self._put(table, before, after, since=since)
 

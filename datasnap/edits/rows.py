@@ -199,7 +199,7 @@ class RowVerbs(UnitOfWork):
         check_columns(before, list(set))
         if not set:
             raise UsageError("nothing to set", hint="Give a column and an expression.")
-        rows, found = self._workbench.matching(
+        rows, found = self._bench_for(table).matching(
             self._table_ids(), table, where, set, alias=alias, using=using
         )
         ids, schema = fields_by_name(before), arrow_schema(before)
@@ -227,7 +227,7 @@ class RowVerbs(UnitOfWork):
         self, table: str, where: str, *, alias: str | None = None, using: str | None = None
     ) -> Positions:
         tables = self._table_ids()
-        rows, _ = self._workbench.matching(tables, table, where, alias=alias, using=using)
+        rows, _ = self._bench_for(table).matching(tables, table, where, alias=alias, using=using)
         return rows
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from datasnap.errors import InvalidName, UnknownName, UsageError
+from datasnap.errors import BadInput, InvalidName, UnknownName, UsageError
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.commit import commit, put, table_entry
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datasnap.query.workbench import Workbench
     from datasnap.repository import Repository
 
+_ROW_NUMBER = "file_row_number"
 _FORBIDDEN_IN_TABLE = re.compile(r"[\x00-\x1f\x7f@*?\[\]{}\\:\"'%#]|//|^[/.~-]|/$|(^|/)\.\.?(/|$)")
 
 
@@ -120,6 +121,19 @@ class UnitOfWork:
         bench = self._repository.borrow_workbench()
         bench.read_through(self._scanner)
         return bench
+
+    def _bench_for(self, table: str) -> Workbench:
+        """What evaluates SQL over a table's rows.
+
+        Raises:
+            BadInput: a column has the name by which DuckDB counts rows.
+        """
+        if _ROW_NUMBER in fields_by_name(self._existing(table)):
+            raise BadInput(
+                f"'{table}' has a column '{_ROW_NUMBER}', which DuckDB takes for the row's number",
+                hint="Rename it first: `datasnap rename-column`.",
+            )
+        return self._workbench
 
     def _table_ids(self) -> dict[str, TableId]:
         entries = {**self._tree.entries, **self._entries}

@@ -211,6 +211,14 @@ def test_what_cannot_be_done_is_said_in_a_line_and_changes_nothing(
     assert big.verify().ok
 
 
+def test_a_column_named_as_duckdb_counts_rows_is_refused_in_sql(repo: Repository) -> None:
+    write(repo, "rides", pa.table({"file_row_number": [5, 6]}))
+    with pytest.raises(BadInput):
+        committed(repo, delete=("true",))
+    committed(repo, rename_columns=({"file_row_number": "n"},))
+    assert committed(repo, delete=("n = 6",)).changes[0].deleted == 1
+
+
 STATEMENTS = [
     "UPDATE rides SET fare = 0, place = upper(place) WHERE ride_id < 100 -- cheap",
     "UPDATE rides AS r SET fare = r.fare + x.n FROM (VALUES (1, 5), (2, 7)) x(id, n) "
