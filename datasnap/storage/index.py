@@ -45,7 +45,7 @@ class _Table:
 class Index:
     """All records of a store, in memory: sorted arrays, 80 bytes a record.
 
-    Safe to share between threads; tables are only ever added, or replaced whole.
+    Safe to share between threads: what they iterate over is never changed, but replaced whole.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -62,9 +62,10 @@ class Index:
                 if name not in self._tables:
                     # A file that goes meanwhile was merged into one that a later look finds.
                     try:
-                        self._tables[name] = _parse(name, self._backend.read(INDEX + name))
+                        table = _parse(name, self._backend.read(INDEX + name))
                     except (MissingFile, CorruptData):
                         continue
+                    self._tables = {**self._tables, name: table}
 
     def adopt_packs(self) -> None:
         """Index every pack that no index file covers: after the index was lost, say.
@@ -123,7 +124,7 @@ class Index:
 
     def forget(self, packs: set[str]) -> None:
         """Look for nothing in these packs any more: they are gone, their records elsewhere."""
-        self._gone |= packs
+        self._gone = self._gone | packs
 
     def replace(self, old: list[str], new: list[tuple[str, Entries]]) -> None:
         """Name new packs in the place of old ones: in one file, before the others go."""
@@ -136,11 +137,7 @@ class Index:
                 if pack not in gone:
                     packs[pack] = table.entries[table.owners == number]
         written = self._write([*packs.items(), *new])
-        for name in files:
-            if name != written:
-                with self._lock:
-                    del self._tables[name]
-                self._backend.delete(INDEX + name)
+        self._remove([name for name in files if name != written])
 
     def _merge(self) -> None:
         """One file for the small ones. The new is there before the old go."""
@@ -156,18 +153,20 @@ class Index:
                 if pack not in self._gone:
                     packs[pack] = table.entries[table.owners == number]
         written = self._write(list(packs.items()))
-        for name in old:
-            if name != written:
-                with self._lock:
-                    del self._tables[name]
-                self._backend.delete(INDEX + name)
+        self._remove([name for name in old if name != written])
+
+    def _remove(self, names: list[str]) -> None:
+        with self._lock:
+            self._tables = {n: table for n, table in self._tables.items() if n not in names}
+        for name in names:
+            self._backend.delete(INDEX + name)
 
     def _write(self, packs: list[tuple[str, Entries]]) -> str:
         data = _encode(packs)
         name = blake3.blake3(data).hexdigest()
         self._backend.write(INDEX + name, [data])
         with self._lock:
-            self._tables[name] = _parse(name, data)
+            self._tables = {**self._tables, name: _parse(name, data)}
         return name
 
 

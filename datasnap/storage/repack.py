@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from datasnap.errors import CorruptData
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, read_entries
 from datasnap.storage.store import Store
 
@@ -39,7 +40,11 @@ def repack(store: Store, order: Sequence[bytes]) -> Repacked:
     """
     listed = store.backend.list(PACKS)
     small = [name for name, size in listed if size < store.pack_bytes // _SHARE]
-    old = {name: read_entries(store.backend, name) for name in small if store.covers(name)}
+    old = {}
+    for name in small:
+        entries = _entries(store, name) if store.covers(name) else None
+        if entries is not None:
+            old[name] = entries
     if len(old) < _WORTH:
         return Repacked(0, 0)
     kinds = {
@@ -55,6 +60,16 @@ def repack(store: Store, order: Sequence[bytes]) -> Repacked:
         new += list(_write(store, ids, kind))
     store.replace_packs(list(old), new)
     return Repacked(len(old), len(new))
+
+
+def _entries(store: Store, name: str) -> Entries | None:
+    """A pack's index; None: someone else has taken the pack meanwhile."""
+    try:
+        return read_entries(store.backend, name)
+    except CorruptData:
+        if store.backend.size(PACKS + name) is not None:
+            raise
+        return None
 
 
 def _write(store: Store, ids: Sequence[bytes], kind: int) -> Iterator[tuple[str, Entries]]:

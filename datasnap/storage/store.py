@@ -159,9 +159,8 @@ class Store:
         """Packs are gone: what was in them is looked for again."""
         gone = set(packs)
         self._index.forget(gone)
-        for id, location in list(self._verified.items()):
-            if location.pack in gone:
-                self._verified.pop(id, None)
+        known = self._verified.copy()  # other threads go on adding to it
+        self._verified = {id: found for id, found in known.items() if found.pack not in gone}
 
     def remove_packs(self, names: Sequence[str]) -> None:
         """Remove packs that were never committed, unless someone who rebuilt the index has

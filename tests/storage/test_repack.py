@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_a_damaged_record_stops_it_before_anything_goes(repo: Repository, tmp_pa
     assert len(fresh.backend.list("packs/")) >= count
 
 
+def test_a_pack_that_another_took_meanwhile_is_passed_over(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, other = grown(location), datasnap.open(location)
+    before, listed = everything(repo), repo.backend.list("packs/")
+    other.repack()
+    real = repo.backend.list
+    monkeypatch.setattr(repo.backend, "list", lambda p: listed if p == "packs/" else real(p))
+    assert repo.repack() == (0, 0)
+    monkeypatch.undo()
+    assert everything(repo) == everything(datasnap.open(location)) == before
+
+
 def test_writers_and_readers_go_on_beside_it(tmp_path: Path) -> None:
     location = str(tmp_path / "repo")
     grown(location)
@@ -132,7 +146,7 @@ def test_writers_and_readers_go_on_beside_it(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert wrong == [], "".join(traceback.format_exception(wrong[0]))
     last = datasnap.open(location)
     assert last.verify(deep=True).ok
     assert len(list(last.log())) == 12 + 30
