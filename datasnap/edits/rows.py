@@ -16,8 +16,8 @@ from datasnap.tables.alter import check_columns
 from datasnap.tables.manifest import arrow_schema, fields_by_name
 
 if TYPE_CHECKING:
+    from datasnap.tables.edit import Edited
     from datasnap.tables.overlay import Positions
-    from datasnap.tables.rows import Edited
 
 
 class RowVerbs(UnitOfWork):
@@ -63,9 +63,7 @@ class RowVerbs(UnitOfWork):
             self._repository.settings,
             self._progress,
         )
-        written = ingest.run(open_source(data))
-        rows = (written.inserted, written.deleted, written.updated)
-        return self._put(table, parent, written.table, since=since, rows=rows)
+        return self._edited(table, parent, ingest.run(open_source(data)), since)
 
     def append(self, table: str, data: object) -> TableChange:
         """Add rows. In a table kept in key order they go where their keys belong; in any other,
@@ -210,7 +208,9 @@ class RowVerbs(UnitOfWork):
         change = move_rows if any(id in before.key for id in values) else update_rows
         return self._edited(table, before, change(self._editor(before), rows, values), since)
 
-    def _edited(self, name: str, before: objects.Table, made: Edited, since: int) -> TableChange:
+    def _edited(
+        self, name: str, before: objects.Table | None, made: Edited, since: int
+    ) -> TableChange:
         rows = (made.inserted, made.deleted, made.updated)
         return self._put(name, before, made.table, since=since, rows=rows)
 

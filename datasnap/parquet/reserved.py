@@ -130,11 +130,6 @@ def value_bounds(array: pa.Array) -> Bounds:
     return Bounds(low, high, nulls)
 
 
-def union(a: Bounds, b: Bounds, type: pa.DataType) -> Bounds:
-    """Bounds of the values of both."""
-    return _widen(a, b, type)
-
-
 def plain_value(bound: bytes, type: pa.DataType) -> Any:
     """A bound as a Python value that compares as the stored values do; None: of no such type."""
     if _is_counted(type):

@@ -111,9 +111,9 @@ def _add(editor: TableEditor, fields: Sequence[pa.Field], columns: Iterator[Whol
 
 
 def _apply(editor: TableEditor, ids: Sequence[FieldId], columns: Iterator[Whole]) -> Table:
-    numbered = ((n, dict(zip(ids, whole, strict=True))) for n, whole in enumerate(columns))
-    made = editor.apply({}, numbered)
-    for _ in numbered:  # so that the stream finds out whether it is too long
+    named = (dict(zip(ids, whole, strict=True)) for whole in columns)
+    made = editor.apply({}, named)
+    for _ in named:  # so that the stream finds out whether it is too long
         pass
     return made
 

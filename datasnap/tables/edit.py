@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -43,6 +44,7 @@ from datasnap.tables.overlay import (
     small_rows,
 )
 from datasnap.tables.profile import default_encodings, marker_field
+from datasnap.tables.records import one_array
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
 
@@ -74,6 +76,15 @@ class Prepared:
     regroup: bool = False
 
 
+class Edited(NamedTuple):
+    """A table's next version, and the rows that came, went and changed (None: not counted)."""
+
+    table: Table
+    inserted: int | None = 0
+    deleted: int | None = 0
+    updated: int | None = 0
+
+
 @dataclass
 class TableEditor:
     """Makes a table's next version of changes to its segments.
@@ -95,7 +106,7 @@ class TableEditor:
     def apply(
         self,
         changes: Mapping[int, Change],
-        columns: Iterator[tuple[int, Columns]] | None = None,
+        columns: Iterator[Columns] | None = None,
         tail: Iterable[pa.Table] | None = None,
         *,
         fold: bool = True,
@@ -135,13 +146,13 @@ class TableEditor:
         views: list[View],
         numbers: range,
         changes: Mapping[int, Change],
-        columns: Iterator[tuple[int, Columns]] | None,
+        columns: Iterator[Columns] | None,
     ) -> Iterator[tuple[View, Change, Columns]]:
         nothing: Columns = {}
         for number, view in zip(numbers, views, strict=True):
             whole = nothing
             if columns is not None:
-                _, whole = next(columns)
+                whole = next(columns)
             yield view, changes.get(number, Change()), whole
 
     def _made(
@@ -165,7 +176,8 @@ class TableEditor:
         if change.empty and not whole:
             return [self.unchanged(view)]
         edits = self.scanner.edited.edits(view, self._present(view, whole)).then(change)
-        return self.edited(view, edits, whole, fold=fold)
+        # What does not move rows makes no overlay larger in rows: that of a sample stays as it is.
+        return self.edited(view, edits, whole, fold=fold and change.moves_rows)
 
     def unchanged(self, view: View) -> Prepared:
         """The segment as it is."""
@@ -236,7 +248,7 @@ class TableEditor:
     def fresh(self, rows: pa.Table) -> Prepared:
         """A new segment, of columns in the order of the fields. Runs in any thread."""
         columns = zip(self._types, rows.columns, strict=True)
-        arrays = {id: to_stored(_one(column)) for id, column in columns}
+        arrays = {id: to_stored(one_array(column)) for id, column in columns}
         return Prepared(None, rows.num_rows, self._start_of(arrays), self._encode(arrays))
 
     def _put_edits(self, made: Prepared) -> tuple[OverlayId | None, int]:
@@ -257,7 +269,8 @@ class TableEditor:
         """The segment as it is seen, written as one or more of its own."""
         seen = {**self.seen(view, edits, self._present(view, whole)), **whole}
         return [
-            self.fresh(piece) for piece in self.cut(self.as_rows([seen[i] for i in self._types]))
+            self.fresh(piece)
+            for piece in self.cut(self.as_rows([seen[i] for i in self._types]).to_batches())
         ]
 
     def seen(
@@ -272,11 +285,11 @@ class TableEditor:
         fields = [pa.field(f"c{id}", type) for id, type in self._types.items()]
         return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
 
-    def cut(self, rows: pa.Table) -> list[pa.Table]:
-        """Rows as segments."""
-        profile, ids = self.table.profile, list(self._types)
-        boundary = [ids.index(id) for id in profile.boundary]
-        return list(cut_segments(rows.to_batches(), profile, boundary))
+    def cut(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+        """A stream of rows, of columns in the order of the fields, as segments."""
+        ids = list(self._types)
+        boundary = [ids.index(id) for id in self.table.profile.boundary]
+        return cut_segments(batches, self.table.profile, boundary)
 
     def _present(self, view: View, whole: Columns) -> dict[FieldId, pa.DataType]:
         """Fields whose values the segment has; the others are given."""
@@ -315,7 +328,3 @@ class TableEditor:
 
 def _is_any(edits: Edits) -> bool:
     return edits.moves_rows or bool(edits.cells)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

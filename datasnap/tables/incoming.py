@@ -13,6 +13,7 @@ from datasnap.parquet import stored_type, to_stored
 from datasnap.snapshots.objects import FieldId, Table
 from datasnap.tables.manifest import arrow_schema, fields_by_name, key_names
 from datasnap.tables.order import check_unique, in_key_order, without_nulls
+from datasnap.tables.records import one_array
 from datasnap.tables.sources import Source
 
 
@@ -44,6 +45,11 @@ def fitted(source: Source, table: Table, name: str) -> Source:
     wanted = [f for f in schema if f.name in source.schema.names]
     if not wanted:
         raise BadInput("the data have no columns")
+    return _stored(source, wanted, name)
+
+
+def _stored(source: Source, wanted: Sequence[pa.Field], name: str) -> Source:
+    """The source with just these columns, of their stored types."""
 
     def batches(columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         fields = [f for f in wanted if columns is None or f.name in columns]
@@ -52,8 +58,8 @@ def fitted(source: Source, table: Table, name: str) -> Source:
             arrays = [cast_column(batch.column(f.name), f, name) for f in fields]
             yield pa.RecordBatch.from_arrays(arrays, schema=chosen)
 
-    stored = pa.schema([pa.field(f.name, stored_type(f.type)) for f in wanted])
-    return replace(source, schema=stored, batches=batches)
+    schema = pa.schema([pa.field(f.name, stored_type(f.type)) for f in wanted])
+    return replace(source, schema=schema, batches=batches)
 
 
 def cast_column(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
@@ -85,7 +91,7 @@ def by_field(rows: pa.Table, table: Table) -> dict[FieldId, pa.Array]:
     """The columns of fitted rows, by field."""
     ids = fields_by_name(table)
     return {
-        ids[name]: _one(column)
+        ids[name]: one_array(column)
         for name, column in zip(rows.schema.names, rows.columns, strict=True)
     }
 
@@ -130,23 +136,15 @@ def fitted_key(source: Source, table: Table, name: str, memory_mib: int) -> dict
         BadKey: a key is null, or stands twice. BadInput: keys that do not fit.
     """
     key, schema = key_names(table), arrow_schema(table)
-    fields = [
-        pa.field(f.name, stored_type((schema.field(f.name) if f.name in key else f).type))
-        for f in source.schema
-    ]
-    wanted = pa.schema(fields)
-
-    def batches(columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        chosen = wanted if columns is None else pa.schema([wanted.field(c) for c in columns])
-        for batch in source.batches(columns):
-            arrays = [cast_column(batch.column(f.name), f, name) for f in chosen]
-            yield pa.RecordBatch.from_arrays(arrays, schema=chosen)
-
-    stored = replace(source, schema=wanted, batches=batches)
+    stored = _stored(
+        source, [schema.field(f.name) if f.name in key else f for f in source.schema], name
+    )
     with ExitStack() as cleanup:
         ordered = in_table_order(stored, table, memory_mib, cleanup)
-        rows = pa.Table.from_batches(list(ordered), wanted)
-    made = {f: _one(column) for f, column in zip(wanted.names, rows.columns, strict=True)}
+        rows = pa.Table.from_batches(list(ordered), stored.schema)
+    made = {
+        f: one_array(column) for f, column in zip(stored.schema.names, rows.columns, strict=True)
+    }
     if not table.sorted:
         check_unique([made[column] for column in key], key)
     return made
@@ -171,7 +169,3 @@ def completed(
             )
         made[field.id] = pa.nulls(rows, stored_type(column.type))
     return made
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -25,7 +25,7 @@ from datasnap.progress import Progress
 from datasnap.snapshots.objects import Field, FieldId, Profile, Table
 from datasnap.storage import Session
 from datasnap.tables.chunks import ChunkWriter
-from datasnap.tables.edit import TableEditor
+from datasnap.tables.edit import Edited, TableEditor
 from datasnap.tables.manifest import arrow_schema, key_names, stored_types
 from datasnap.tables.order import check_key_columns, in_key_order, without_nulls
 from datasnap.tables.profile import MIN_TRIAL_ROWS, choose_encodings, choose_profile
@@ -56,20 +56,6 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A table's next version, and what changed in rows.
-
-    Attributes:
-        inserted, deleted, updated: None where they were not counted.
-    """
-
-    table: Table
-    inserted: int | None
-    deleted: int | None
-    updated: int | None
-
-
-@dataclass(frozen=True)
 class Ingest:
     """What writing a table needs besides the data."""
 
@@ -80,7 +66,7 @@ class Ingest:
     settings: Settings
     progress: Progress
 
-    def run(self, source: Source) -> Written:
+    def run(self, source: Source) -> Edited:
         """Write a table's next version; it is in the session, to be committed with it.
 
         Raises:
@@ -119,20 +105,20 @@ class Ingest:
             )
             return self._write(table, batches, threads)
 
-    def _write(self, table: Table, batches: Iterator[pa.RecordBatch], threads: int) -> Written:
+    def _write(self, table: Table, batches: Iterator[pa.RecordBatch], threads: int) -> Edited:
         editor = TableEditor(table, self.scanner, self.session, self.chunks)
         parent = self.target.parent
         if parent is None or not parent.rows or parent.profile != table.profile:
             parts = write_new(editor, batches, threads)
             made = replace(table, parts=parts)
             if parent is None or not parent.rows:
-                return Written(made, made.rows, 0, 0)
-            return Written(made, None, None, None)
+                return Edited(made, inserted=made.rows)
+            return Edited(made, None, None, None)
         if table.sorted and parent.sorted and _same_key_types(table, parent):
             parts, count = replace_sorted(editor, parent, batches, threads)
         else:
             parts, count = replace_unsorted(editor, parent, batches, threads)
-        return Written(replace(table, parts=parts), *(count or (None, None, None)))
+        return Edited(replace(table, parts=parts), *(count or (None, None, None)))
 
 
 def _check_columns(schema: pa.Schema) -> None:

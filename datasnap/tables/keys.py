@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from datasnap.parquet.reserved import bounds_of, plain_value
-from datasnap.snapshots.objects import FieldId, Table
+from datasnap.snapshots.objects import FieldId, Part, Table
 from datasnap.tables.compare import rows_differ
-from datasnap.tables.manifest import View, stored_types, table_views
+from datasnap.tables.manifest import View, read_views, stored_types, table_views
 from datasnap.tables.overlay import NONE, Positions
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
@@ -101,9 +101,10 @@ def _look_through(
 
 def last_key(scanner: Scanner, table: Table) -> list[pa.Array] | None:
     """The key of the last row, one array of one value per column; None: there are no rows."""
-    *_, last = [None, *table_views(scanner.objects, table)]
-    if last is None:
+    if not table.parts:
         return None
+    last_part = scanner.objects.get(table.parts[-1].id, Part)
+    (last,) = read_views(scanner.objects, last_part.segments[-1:])
     all_types = stored_types(table)
     columns = scanner.edited.columns(last, {id: all_types[id] for id in table.key})
     return [column.slice(len(column) - 1) for column in columns.values()]

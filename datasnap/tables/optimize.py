@@ -16,7 +16,6 @@ import msgspec
 import pyarrow as pa
 
 from datasnap.snapshots.objects import Table
-from datasnap.tables.cutting import cut_segments
 from datasnap.tables.edit import Prepared, TableEditor
 from datasnap.tables.manifest import View, stored_types, table_views
 from datasnap.tables.scan import ahead
@@ -65,19 +64,18 @@ def _loose(views: Sequence[View], min_rows: int) -> list[bool]:
 def _made(editor: TableEditor, views: Sequence[View], loose: Sequence[bool]) -> Iterator[Prepared]:
     for anew, run in groupby(zip(views, loose, strict=True), key=lambda pair: pair[1]):
         if anew:
-            yield from ahead(editor.fresh, _cut(editor, (view for view, _ in run)))
+            yield from ahead(editor.fresh, editor.cut(_rows(editor, (view for view, _ in run))))
         else:
             yield from (editor.regrouped(view) for view, _ in run)
 
 
-def _cut(editor: TableEditor, views: Iterable[View]) -> Iterator[pa.Table]:
+def _rows(editor: TableEditor, views: Iterable[View]) -> Iterator[pa.RecordBatch]:
     types = stored_types(editor.table)
-    ids, profile = list(types), editor.table.profile
 
-    def rows(view: View) -> list[pa.RecordBatch]:
+    def read(view: View) -> list[pa.RecordBatch]:
         columns = editor.scanner.edited.columns(view, types)
-        made: list[pa.RecordBatch] = editor.as_rows(list(columns.values())).to_batches()
-        return made
+        batches: list[pa.RecordBatch] = editor.as_rows(list(columns.values())).to_batches()
+        return batches
 
-    batches = (batch for group in ahead(rows, views) for batch in group)
-    return cut_segments(batches, profile, [ids.index(id) for id in profile.boundary])
+    for batches in ahead(read, views):
+        yield from batches

@@ -62,7 +62,12 @@ class Change:
     @property
     def empty(self) -> bool:
         """Whether it changes nothing."""
-        return not (len(self.deleted) or len(self.before) or any(map(len, self.cells.values())))
+        return not (self.moves_rows or any(map(len, self.cells.values())))
+
+    @property
+    def moves_rows(self) -> bool:
+        """Whether rows are deleted or inserted."""
+        return bool(len(self.deleted) or len(self.before))
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class Edits:
                 again = new.values.filter(pa.array(~stored))
                 inserted[id] = _put(inserted[id], sources[~stored] - self.base_rows, again)
         edits = Edits(self.base_rows, self.deleted, self.anchors, inserted, cells)
-        if len(change.deleted) or len(change.before):
+        if change.moves_rows:
             return edits._move(order, change)
         return edits
 
@@ -200,16 +205,6 @@ class Edits:
         return bool(
             (len(self.deleted) and self.deleted[0] == 0)
             or (len(self.anchors) and self.anchors[0] == 0)
-        )
-
-    def without(self, fields: set[FieldId]) -> Edits:
-        """The edits of all other fields."""
-        return Edits(
-            self.base_rows,
-            self.deleted,
-            self.anchors,
-            {id: values for id, values in self.inserted.items() if id not in fields},
-            {id: cells for id, cells in self.cells.items() if id not in fields},
         )
 
     def _move(self, order: Positions, change: Change) -> Edits:

@@ -51,10 +51,11 @@ def decode_file(file: VirtualFile, fetch: Fetch) -> list[pa.Array]:
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"a segment cannot be decoded: {error}") from error
     return [
-        restore(_one_array(column), field)
+        restore(one_array(column), field)
         for column, field in zip(read.columns, file.schema, strict=True)
     ]
 
 
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; no copy where it is one already."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

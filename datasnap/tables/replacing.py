@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from datasnap.parquet import to_stored
 from datasnap.snapshots.objects import ChunkId, FieldId, PartRef, Table
-from datasnap.tables.cutting import cut_segments
 from datasnap.tables.differ import Count, Differ
 from datasnap.tables.edit import Prepared, TableEditor
 from datasnap.tables.identity import chunk_id
 from datasnap.tables.keys import is_less, last_key, lower_bound, separators
 from datasnap.tables.manifest import View, stored_types, table_views
 from datasnap.tables.profile import marker_field
+from datasnap.tables.records import one_array
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import ahead
 
@@ -65,7 +65,7 @@ def write_new(
     editor: TableEditor, batches: Iterable[pa.RecordBatch], threads: int
 ) -> tuple[PartRef, ...]:
     """The parts of a table that has no version before."""
-    made = ahead(editor.fresh, _cut(editor, batches), threads)
+    made = ahead(editor.fresh, editor.cut(batches), threads)
     return editor.list_parts(made)
 
 
@@ -124,7 +124,7 @@ def replace_unsorted(
 
     def counted() -> Iterator[Prepared]:
         nonlocal kept, updated, rows
-        for group in ahead(write, _cut(editor, batches), threads):
+        for group in ahead(write, editor.cut(batches), threads):
             for made, count in group:
                 length = sum(one.rows for one in made)
                 rows += length
@@ -216,7 +216,7 @@ def _finished(
     def jobs() -> Iterator[list[Prepared] | pa.Table]:
         for loose, run in groupby(counted(), key=lambda one: one.made is None):
             if loose:
-                yield from _cut(editor, (batch for one in run for batch in one.batches))
+                yield from editor.cut(batch for one in run for batch in one.batches)
             else:
                 yield from (one.made or [] for one in run)
 
@@ -250,7 +250,7 @@ class _Parents:
         if self._marker not in ids:
             yield None, segment
             return
-        marker = to_stored(_one(segment.column(ids.index(self._marker))))
+        marker = to_stored(one_array(segment.column(ids.index(self._marker))))
         found = self._by_marker.get(chunk_id(marker))
         if found is not None:
             yield found, segment
@@ -287,7 +287,7 @@ def _first_hash(editor: TableEditor, ids: list[FieldId], segment: pa.Table) -> i
     boundary = editor.table.profile.boundary
     if not boundary:
         return -1
-    first = [to_stored(_one(segment.column(ids.index(id)).slice(0, 1))) for id in boundary]
+    first = [to_stored(one_array(segment.column(ids.index(id)).slice(0, 1))) for id in boundary]
     return int(hash_rows(first)[0])
 
 
@@ -297,20 +297,10 @@ def _count_upto(keys: list[pa.Array], last: list[pa.Array]) -> int:
     return len(keys[0]) - int(np.count_nonzero(is_less(repeated, keys)))
 
 
-def _cut(editor: TableEditor, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    ids = [field.id for field in editor.table.fields]
-    profile = editor.table.profile
-    return cut_segments(batches, profile, [ids.index(id) for id in profile.boundary])
-
-
 def _columns(editor: TableEditor, batches: Sequence[pa.RecordBatch]) -> dict[FieldId, pa.Array]:
     """Rows as columns of stored types, by field."""
     types = stored_types(editor.table)
     if not batches:
         return {id: pa.nulls(0, type) for id, type in types.items()}
     table = pa.Table.from_batches(batches)
-    return {id: to_stored(_one(c)) for id, c in zip(types, table.columns, strict=True)}
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return {id: to_stored(one_array(c)) for id, c in zip(types, table.columns, strict=True)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,7 @@ import pyarrow.compute as pc
 from datasnap.errors import BadInput, BadKey
 from datasnap.snapshots.objects import FieldId, Table
 from datasnap.tables.compare import rows_differ
-from datasnap.tables.cutting import cut_segments
-from datasnap.tables.edit import TableEditor
+from datasnap.tables.edit import Edited, TableEditor
 from datasnap.tables.keys import Match, is_less, last_key, locate
 from datasnap.tables.manifest import View, key_names, read_parts, stored_types, table_views
 from datasnap.tables.order import check_key_values
@@ -25,15 +23,6 @@ from datasnap.tables.scan import ahead
 Columns = Mapping[FieldId, pa.Array]
 
 _SHOWN = 5
-
-
-class Edited(NamedTuple):
-    """A table's next version, and the rows that were inserted, deleted and updated."""
-
-    table: Table
-    inserted: int = 0
-    deleted: int = 0
-    updated: int = 0
 
 
 def append_rows(editor: TableEditor, batches: Iterable[pa.RecordBatch]) -> Edited:
@@ -59,10 +48,7 @@ def append_rows(editor: TableEditor, batches: Iterable[pa.RecordBatch]) -> Edite
             break
         head.append(batch)
     merged, changes = _outgrown(editor, sum(b.num_rows for b in head))
-    ids = [field.id for field in editor.table.fields]
-    boundary = [ids.index(id) for id in profile.boundary]
-    tail = cut_segments(chain(merged, head, stream), profile, boundary)
-    table = editor.apply(changes, tail=tail)
+    table = editor.apply(changes, tail=editor.cut(chain(merged, head, stream)))
     return Edited(table, inserted=counted)
 
 

@@ -170,6 +170,20 @@ def test_samples_are_the_same_for_a_seed_and_share_their_chunks(big: Repository)
     assert a.to_arrow().num_rows == 1000
 
 
+def test_a_sample_goes_on_sharing_when_its_columns_and_cells_change(big: Repository) -> None:
+    with big.transaction() as tx:
+        tx.sample("rides", "few", rows=1000)
+    with big.transaction() as tx:
+        tx.add_columns("few", {"twice": "fare * 2"})
+    assert tx.stats.chunks == 3  # the new column's, one a segment
+    with big.transaction() as tx:
+        tx.update("few", {"fare": "0"}, "ride_id % 7 = 0")
+    assert tx.stats.chunks == 0
+    assert big.sql("SELECT count(*) FROM few WHERE fare = 0 OR twice = fare * 2").fetchall() == [
+        (1000,)
+    ]
+
+
 BAD = [
     ("append", (pa.table({"nope": [1]}),), BadInput),
     ("append", (pa.table({"fare": [1.0]}),), BadKey),
