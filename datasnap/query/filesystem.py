@@ -23,6 +23,7 @@ from fsspec import AbstractFileSystem
 
 from datasnap.errors import DatasnapError, UnknownName
 from datasnap.parquet import VirtualFile, VirtualReader
+from datasnap.query.leaving import lend
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
 from datasnap.tables.manifest import read_parts
 
@@ -152,7 +153,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if path.startswith(_LOG):
             return io.BytesIO(self._log_file(path))
         file, name = self._file(path)
-        return VirtualReader(file, self._scanner.fetcher(name))
+        return lend(VirtualReader(file, self._scanner.fetcher(name)))
 
     def _file(self, path: str) -> tuple[VirtualFile, str]:
         """The layout of the file at a path, and the table's name for messages."""

@@ -43,6 +43,21 @@ def test_pandas_reads_a_path_with_no_import(full: Repository) -> None:
     assert done.stdout.strip() == "3"
 
 
+def test_the_interpreter_ends_when_other_threads_have_let_go_of_its_files(full: Repository) -> None:
+    # As Arrow's threads do; one that came later would be killed, and the process abort.
+    code = f"""
+import threading, time, fsspec
+files = [fsspec.filesystem("datasnap", repository={full.url!r}).open("exp/a/small.parquet")]
+def drop_late():
+    time.sleep(0.05)
+    files.clear()
+    print("let go", flush=True)
+threading.Thread(target=drop_late, daemon=True).start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "let go\n"
+
+
 def test_a_path_without_a_repository_uses_the_one_around(
     full: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
