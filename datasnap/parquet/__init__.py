@@ -10,6 +10,7 @@ from datasnap.parquet.columns import (
     leaf_types,
     parse_record,
 )
+from datasnap.parquet.pages import Pages, find_pages, take_pages
 from datasnap.parquet.stored import restore, stored_type, to_stored
 from datasnap.parquet.virtual import (
     MAGIC,
@@ -29,6 +30,7 @@ __all__ = [
     "Fetch",
     "Leaf",
     "PageLayout",
+    "Pages",
     "Placed",
     "RowGroup",
     "Span",
@@ -36,10 +38,12 @@ __all__ = [
     "VirtualReader",
     "check_schema",
     "encode_columns",
+    "find_pages",
     "header_size",
     "leaf_types",
     "parse_record",
     "restore",
     "stored_type",
+    "take_pages",
     "to_stored",
 ]

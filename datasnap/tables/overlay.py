@@ -103,6 +103,21 @@ class Edits:
         new = self.base_rows + np.arange(len(self.anchors))
         return np.insert(kept, np.searchsorted(kept, self.anchors), new)
 
+    def sources(self, positions: Positions) -> Positions:
+        """The same for some rows alone: where each comes from."""
+        if not self.moves_rows:
+            return positions
+        # Inserted rows stand before what is left of the rows from their anchor on.
+        new = self.anchors - np.searchsorted(self.deleted, self.anchors)
+        new += np.arange(len(self.anchors))
+        number = np.searchsorted(new, positions, side="right")
+        kept = positions - number
+        gone = np.searchsorted(self.deleted - np.arange(len(self.deleted)), kept, side="right")
+        if not len(new):
+            return kept + gone
+        is_new = (number > 0) & (new[number - 1] == positions)
+        return np.where(is_new, self.base_rows + number - 1, kept + gone)
+
     def apply(self, field: FieldId, stored: pa.Array) -> pa.Array:
         """A column as it is seen."""
         if not self.touches(field):

@@ -175,8 +175,7 @@ def take_rows(editor: TableEditor, rows: Positions) -> dict[FieldId, pa.Array]:
 
     def take(job: tuple[int, Positions, slice]) -> list[pa.Array]:
         number, at, _ = job
-        columns = editor.scanner.edited.columns(views[number], types)
-        return [array.take(pa.array(at)) for array in columns.values()]
+        return list(editor.scanner.take(views[number], types, at).values())
 
     taken = list(ahead(take, by_segment(editor, rows)))
     if not taken:
@@ -194,9 +193,11 @@ def differing_cells(
     if not wanted:
         return {}
     found = {}
-    for id, now in editor.scanner.edited.columns(view, wanted).items():
+    rows = np.unique(np.concatenate([cells[id].positions for id in wanted]))
+    for id, taken in editor.scanner.take(view, wanted, rows).items():
         positions, values = cells[id].positions, cells[id].values
-        differ = rows_differ(now.take(pa.array(positions)), values)
+        now = taken.take(pa.array(np.searchsorted(rows, positions)))
+        differ = rows_differ(now, values)
         if differ.any():
             found[id] = Cells(positions[differ], values.filter(pa.array(differ)))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, TypeVar
@@ -38,8 +38,10 @@ from datasnap.tables.manifest import (
     stored_types,
     table_views,
 )
+from datasnap.tables.overlay import Positions
 from datasnap.tables.profile import default_encodings
 from datasnap.tables.records import Records
+from datasnap.tables.take import take_seen, take_stored
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -94,6 +96,25 @@ class Scanner:
         schema = _select(table, columns)
         for segment in self._segments(table, name, schema):
             yield from segment.to_batches(max_chunksize=batch_rows)
+
+    def take(
+        self,
+        view: View,
+        types: Mapping[FieldId, pa.DataType],
+        positions: Positions,
+        *,
+        stored: bool = False,
+    ) -> dict[FieldId, pa.Array]:
+        """Columns of some rows of a segment, of stored types: only their pages are decoded.
+
+        Args:
+            positions: row numbers in the segment; in any order, repeated or not.
+            stored: as they stand in the chunks, and numbered there, instead of as seen.
+        """
+        if stored:
+            return take_stored(self._records, view, types, positions)
+        edits = self.edited.edits(view, types)
+        return take_seen(self._records, view, edits, types, positions)
 
     def read_segment(self, view: View, schema: pa.Schema, fields: Sequence[FieldId]) -> pa.Table:
         """Columns of one segment, decoded in this thread, of the types that `schema` says."""

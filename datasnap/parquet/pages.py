@@ -1,0 +1,117 @@
+"""Pages of a flat column chunk: found by their headers, and taken out as a smaller chunk.
+
+A reader that wants a few rows need not decode all pages of a chunk. In a flat column every value
+has a level, so a page's `num_values` is its number of rows, and pages follow one another without
+gaps: walking the headers tells which rows lie in which page. Nested columns have no such rule.
+Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from datasnap.errors import CorruptData
+from datasnap.parquet import thrift
+from datasnap.parquet.columns import Leaf
+
+# `PageHeader`, `DataPageHeader` and its successor, `ColumnMetaData`, by their IDs.
+_COMPRESSED_SIZE, _DATA_PAGE, _DATA_PAGE_V2 = 3, 5, 8
+_PAGE_VALUES = 1
+_NUM_VALUES, _UNCOMPRESSED, _COMPRESSED = 5, 6, 7
+#: A header is longer than a few dozen bytes only by its statistics, of which Arrow keeps 4 KiB.
+_MAX_HEADER = 32 << 10
+
+Numbers = npt.NDArray[np.int64]
+
+
+class Pages(NamedTuple):
+    """The data pages of a flat column chunk.
+
+    Attributes:
+        offsets: where each begins in the chunk, and where the last ends.
+        rows: the first row of each, and the number of all rows.
+    """
+
+    offsets: Numbers
+    rows: Numbers
+
+    def holding(self, rows: Numbers) -> Numbers:
+        """The pages that hold some rows, rising."""
+        return np.unique(np.searchsorted(self.rows, rows, side="right") - 1)
+
+    def within(self, chosen: Numbers, rows: Numbers) -> Numbers:
+        """Where rows stand when only the pages that were chosen follow one another."""
+        sizes = np.diff(self.rows)
+        skipped = np.zeros(len(sizes), np.int64)
+        skipped[chosen] = self.rows[chosen] - (np.cumsum(sizes[chosen]) - sizes[chosen])
+        moved: Numbers = rows - skipped[np.searchsorted(self.rows, rows, side="right") - 1]
+        return moved
+
+
+def find_pages(leaf: Leaf, data: memoryview) -> Pages:
+    """The data pages of a flat column's chunk, found by their headers.
+
+    Args:
+        data: the chunk's bytes, without the header of its record.
+
+    Raises:
+        CorruptData: these are no pages.
+    """
+    position, row = leaf.data, 0
+    offsets, rows = [position], [0]
+    while position < leaf.size:
+        header, length = thrift.decode(data[position : position + _MAX_HEADER])
+        try:
+            page = header[_DATA_PAGE] if _DATA_PAGE in header else header[_DATA_PAGE_V2]
+            row += page[1][_PAGE_VALUES][1]
+            position += length + header[_COMPRESSED_SIZE][1]
+        except (KeyError, TypeError) as error:
+            raise CorruptData("a column chunk holds what is no data page") from error
+        if position <= offsets[-1] or row < rows[-1]:
+            raise CorruptData("a column chunk has pages of an impossible size")
+        offsets.append(position)
+        rows.append(row)
+    if position != leaf.size:
+        raise CorruptData("a column chunk's last page is cut short")
+    return Pages(np.array(offsets), np.array(rows))
+
+
+def take_pages(
+    leaf: Leaf, data: memoryview, pages: Pages, chosen: Numbers
+) -> tuple[Leaf, list[memoryview]]:
+    """A chunk of only some data pages, behind the dictionary if there is one: what describes it,
+    and its bytes. Its statistics are left out: they would be of all pages."""
+    pieces = [data[: leaf.data], *(data[a:b] for a, b in _runs(pages.offsets, chosen))]
+    size = sum(map(len, pieces))
+    rows = int(np.diff(pages.rows)[chosen].sum())
+    middle = thrift.decode_fields(leaf.middle, after=3)
+    middle |= {
+        _NUM_VALUES: (thrift.I64, rows),
+        # More than it is, once pages are left out; no reader minds.
+        _UNCOMPRESSED: (thrift.I64, leaf.uncompressed),
+        _COMPRESSED: (thrift.I64, size),
+    }
+    return (
+        Leaf(
+            size=size,
+            data=leaf.data,
+            dictionary=leaf.dictionary,
+            uncompressed=leaf.uncompressed,
+            head=leaf.head,
+            middle=thrift.encode_fields(middle, after=3),
+            tail=b"",
+        ),
+        pieces,
+    )
+
+
+def _runs(offsets: Numbers, chosen: Numbers) -> Sequence[tuple[int, int]]:
+    """Stretches of the chosen pages, neighbours together."""
+    breaks = np.flatnonzero(np.diff(chosen) > 1) + 1
+    firsts = chosen[np.concatenate([[0], breaks])]
+    lasts = chosen[np.concatenate([breaks - 1, [len(chosen) - 1]])]
+    return list(zip(offsets[firsts].tolist(), offsets[lasts + 1].tolist(), strict=True))
