@@ -1,9 +1,13 @@
 """Room for column chunks that are made only when they are read.
 
 A column that an overlay touches has no bytes in the store. A virtual file keeps a stretch for it
-that is surely long enough, and describes it as one column chunk, PLAIN and uncompressed; when a
-reader touches the stretch, the column is encoded, and zeros fill what is left. Readers take pages
-until they have all values and look no further (so do pyarrow, DuckDB and Polars).
+that is surely long enough, and describes it as one column chunk, uncompressed; when a reader
+touches the stretch, the column is encoded, and zeros fill what is left. Readers take pages until
+they have all values and look no further (so do pyarrow, DuckDB and Polars).
+
+Strings whose chunk has a dictionary keep one, as readers group and filter by it; all else is PLAIN.
+Where the first data page begins is not known before it is made: the leaf names the start of the
+chunk, which is where a reader begins, and from the dictionary page on it takes what comes next.
 
 Statistics may be wider than the values, and say so (`is_min_value_exact` and the like are false).
 Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
@@ -12,6 +16,7 @@ Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/par
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +28,17 @@ from datasnap.errors import CorruptData
 from datasnap.parquet import thrift
 from datasnap.parquet.columns import EncodedColumn, Encoding, Leaf, PageLayout, encode_columns
 from datasnap.parquet.columns import leaf_types as _leaf_types
+from datasnap.parquet.dictionaries import Coded
+from datasnap.parquet.writing import dictionary_pages, most_dictionary_bytes, plain_pages
 
 # `ColumnMetaData`, `Statistics` and `SizeStatistics`, by their IDs in parquet.thrift.
 _TYPE, _ENCODINGS, _CODEC, _NUM_VALUES, _UNCOMPRESSED, _COMPRESSED = 1, 2, 4, 5, 6, 7
-_DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS, _SIZES = 9, 11, 12, 16
+_DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS, _PAGES, _SIZES = 9, 11, 12, 13, 16
 _NULL_COUNT, _MAX, _MIN, _MAX_EXACT, _MIN_EXACT = 3, 5, 6, 7, 8
 _UNENCODED_BYTES = 1
-_PLAIN, _RLE = 0, 3
+_PAGE_TYPE, _PAGE_ENCODING = 1, 2
+_DATA_PAGES = (0, 3)  # of version 1 and 2
+_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _WIDTHS = {0: 1, 1: 4, 2: 8, 4: 4, 5: 8}
 _BYTE_ARRAY = 6
 #: Bounds of strings longer than this are not kept.
@@ -54,29 +63,52 @@ def can_reserve(type: pa.DataType) -> bool:
 
 
 def encode_ready(array: pa.Array) -> EncodedColumn:
-    """A column as it fills its room: PLAIN and uncompressed."""
+    """A column of any type for reading at once: PLAIN and uncompressed."""
     plain = [Encoding.PLAIN] * len(_leaf_types(array.type))
     (encoded,) = encode_columns([array], [plain], _READY)
     return encoded
 
 
+def fill_plain(array: pa.Array, room: int) -> bytes:
+    """A column as it fills its room.
+
+    Raises:
+        CorruptData: it does not fit; its manifest is not of its data.
+    """
+    return _fill(plain_pages(array) or encode_ready(array).body, room)
+
+
+def fill_coded(coded: Coded, room: int) -> bytes:
+    """The same of a column whose leaf has a dictionary (`reserve`)."""
+    return _fill(dictionary_pages(coded.indices, coded.dictionary), room)
+
+
 def reserve(
     base: Leaf, type: pa.DataType, rows: int, more_bytes: int, values: Bounds | None
 ) -> Leaf:
-    """The leaf of a flat column whose chunk `base` is edited.
+    """The leaf of a flat column whose chunk `base` is edited. It has a dictionary page when it is
+    to be filled by `fill_coded`.
 
     Args:
         type: the column's stored type.
         rows: of the column with its edits.
-        more_bytes: what the new values take, where their width varies.
+        more_bytes: what the new values take, with a length each, where their width varies.
         values: of the new values; None: there are none.
     """
     physical = thrift.decode_fields(base.head, after=0)[_TYPE][1]
     tail = _tail(base)
     size = _room(physical, type, rows, _unencoded(tail) + more_bytes)
+    coded = _coded_room(base, rows, more_bytes) if _is_coded(physical, base, tail) else size
+    known = _widen(bounds_of(base), values, type) if values else bounds_of(base)
+    if coded < size:
+        return _leaf(physical, rows, coded, [_PLAIN, _RLE, _RLE_DICTIONARY], known)
+    return _leaf(physical, rows, size, [_PLAIN, _RLE], known)
+
+
+def _leaf(physical: int, rows: int, size: int, encodings: list[int], known: Bounds) -> Leaf:
     head = {
         _TYPE: (thrift.I32, physical),
-        _ENCODINGS: (thrift.LIST, thrift.Sequence(thrift.I32, [_PLAIN, _RLE])),
+        _ENCODINGS: (thrift.LIST, thrift.Sequence(thrift.I32, encodings)),
     }
     middle = {
         _CODEC: (thrift.I32, 0),
@@ -84,28 +116,44 @@ def reserve(
         _UNCOMPRESSED: (thrift.I64, size),
         _COMPRESSED: (thrift.I64, size),
     }
-    known = _widen(bounds_of(base), values, type) if values else bounds_of(base)
+    coded = _RLE_DICTIONARY in encodings
     statistics = {_STATISTICS: (thrift.STRUCT, _statistics(known))}
     return Leaf(
         size=size,
         data=0,
-        dictionary=-1,
+        dictionary=0 if coded else -1,
         uncompressed=size,
         head=thrift.encode_fields(head, after=0),
         middle=thrift.encode_fields(middle, after=3),
-        tail=thrift.encode_fields(statistics, after=_DATA_PAGE),
+        tail=thrift.encode_fields(statistics, after=_DICTIONARY_PAGE if coded else _DATA_PAGE),
     )
 
 
-def fill(encoded: bytes | memoryview, room: int) -> bytes:
-    """The bytes of a column chunk, and zeros up to the end of its room.
+def _is_coded(physical: int, leaf: Leaf, tail: thrift.Fields) -> bool:
+    """Whether a chunk is of strings or bytes, and its dictionary has them all: Arrow's writer
+    goes on without one that becomes too large."""
+    if physical != _BYTE_ARRAY or leaf.dictionary < 0 or _PAGES not in tail:
+        return False
+    pages = [page for page in tail[_PAGES][1].items if page[_PAGE_TYPE][1] in _DATA_PAGES]
+    return all(page[_PAGE_ENCODING][1] in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) for page in pages)
 
-    Raises:
-        CorruptData: it does not fit; its manifest is not of its data.
+
+def _coded_room(base: Leaf, rows: int, more_bytes: int) -> int:
+    """Bytes that surely hold a column with its dictionary.
+
+    The dictionary is the chunk's, whose page is a part of its uncompressed bytes, and the new
+    values; each entry takes four bytes or more.
     """
-    if len(encoded) > room:
+    entries = base.uncompressed + more_bytes
+    return most_dictionary_bytes(rows, entries // 4, entries)
+
+
+def _fill(pieces: Sequence[bytes | memoryview], room: int) -> bytes:
+    """The bytes of a column chunk, and zeros up to the end of its room."""
+    left = room - sum(map(len, pieces))
+    if left < 0:
         raise CorruptData("an edited column is larger than its manifest allows")
-    return bytes(encoded) + bytes(room - len(encoded))
+    return b"".join((*pieces, bytes(left)))
 
 
 def bounds_of(leaf: Leaf) -> Bounds:

@@ -6,15 +6,25 @@ made of the chunk, the overlay and the field, so it can never be stale.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import blake3
 import pyarrow as pa
 
 from datasnap.parquet import Leaf, Placed, RowGroup, VirtualFile, header_size, parse_record
-from datasnap.parquet.reserved import Bounds, can_reserve, encode_ready, fill, reserve
+from datasnap.parquet.dictionaries import Coded, code, read_coded
+from datasnap.parquet.reserved import (
+    Bounds,
+    can_reserve,
+    encode_ready,
+    fill_coded,
+    fill_plain,
+    reserve,
+)
 from datasnap.snapshots.objects import (
     Column,
     FieldId,
@@ -26,8 +36,8 @@ from datasnap.snapshots.objects import (
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import ByteCache, DiskCache
 from datasnap.tables.manifest import View, chunk_of
-from datasnap.tables.overlay import Edits, decode_edits
-from datasnap.tables.records import Records, decode_chunks
+from datasnap.tables.overlay import Cells, Edits, decode_edits
+from datasnap.tables.records import Records, decode_chunks, whole_records
 
 _LOCKS = 64
 
@@ -38,6 +48,7 @@ class EditedColumn(NamedTuple):
     Attributes:
         type: the field's stored type.
         room: bytes that the stretch has; 0: just what the column takes.
+        coded: whether it is made with a dictionary.
     """
 
     column: Column
@@ -45,12 +56,14 @@ class EditedColumn(NamedTuple):
     overlay: OverlayId
     type: pa.DataType
     room: int
+    coded: bool
 
     @property
     def key(self) -> bytes:
         """Names the column's values and their encoding."""
-        head = b"datasnap edited column 1\0" + self.column.chunk + self.overlay
-        return blake3.blake3(head + self.column.field.to_bytes(4, "little")).digest()
+        form = (self.column.field, self.room, int(self.coded))
+        head = b"datasnap edited column 2\0" + self.column.chunk + self.overlay
+        return blake3.blake3(head + struct.pack("<QQB", *form)).digest()
 
 
 class ColumnCaches(NamedTuple):
@@ -73,22 +86,19 @@ class EditedColumns:
         overlay, id = view.overlay, view.segment.overlay
         if overlay is None or id is None or not touches(overlay, field):
             return Placed(column.chunk, column.leaves, header_size(column.leaves))
-        edited = EditedColumn(column, view.segment.rows, id, type, 0)
+        edited = EditedColumn(column, view.segment.rows, id, type, 0, False)
         if not can_reserve(type):
             leaves, _ = parse_record(self._record(edited))
             return Placed(edited, leaves, 0)
         patch = next((p for p in overlay.patches if p.field == field), None)
         leaf = _reserved(column, type, edited.rows, patch)
-        return Placed(edited._replace(room=leaf.size), (leaf,), 0)
+        return Placed(edited._replace(room=leaf.size, coded=leaf.dictionary >= 0), (leaf,), 0)
 
     def read(self, edited: EditedColumn, offset: int, length: int) -> bytes:
         """A part of an edited column's stretch."""
         record = self._record(edited)
-        _, start = parse_record(record)
-        room = edited.room or len(record) - start
-        wanted = max(0, min(length, room - offset))
-        found = record[start + offset : start + offset + wanted]
-        return found if len(found) == wanted else fill(found, wanted)
+        start = 0 if edited.room else parse_record(record)[1]
+        return record[start + offset : start + offset + length]
 
     def edits(self, view: View, types: Mapping[FieldId, pa.DataType]) -> Edits:
         """The edits of a segment, with the values of some fields."""
@@ -132,13 +142,20 @@ class EditedColumns:
         return self._caches.disk.get(key) if self._caches.disk is not None else None
 
     def _make(self, edited: EditedColumn) -> bytes:
+        """The bytes of a column's stretch; of one without a bound, its record."""
         field = edited.column.field
         overlay = self._objects.get(edited.overlay, Overlay)
         edits = decode_edits(overlay, self._values(overlay), {field: edited.type})
         group = RowGroup(overlay.base_rows, [_plain(edited.column)])
-        schema = pa.schema([pa.field("c", edited.type)])
-        (stored,) = decode_chunks(self._records, VirtualFile(schema, [group]))
-        return b"".join(encode_ready(edits.apply(field, stored)).buffers)
+        file = VirtualFile(pa.schema([pa.field("c", edited.type)]), [group])
+        if edited.coded:
+            data = file.read(0, file.size, whole_records(self._records.read_many))
+            return fill_coded(_apply_coded(edits, field, read_coded(data, "c")), edited.room)
+        (stored,) = decode_chunks(self._records, file)
+        seen = edits.apply(field, stored)
+        return (
+            fill_plain(seen, edited.room) if edited.room else b"".join(encode_ready(seen).buffers)
+        )
 
     def _values(self, overlay: Overlay) -> Values | None:
         return None if overlay.values is None else self._objects.peek(overlay.values, Values)
@@ -148,6 +165,20 @@ def touches(overlay: Overlay, field: FieldId) -> bool:
     """Whether a column of the segment differs from its chunk."""
     moves = bool(overlay.deleted or overlay.inserted)
     return moves or any(patch.field == field for patch in overlay.patches)
+
+
+def _apply_coded(edits: Edits, field: FieldId, stored: Coded) -> Coded:
+    """A column as it is seen, by its dictionary and what the edits add to it."""
+    dictionary = stored.dictionary
+    cells, inserted = dict(edits.cells), dict(edits.inserted)
+    if field in cells:
+        positions, values = cells[field].positions, cells[field].values
+        indices, dictionary = code(values, dictionary)
+        cells[field] = Cells(positions, indices)
+    if field in inserted:
+        inserted[field], dictionary = code(inserted[field], dictionary)
+    coded = replace(edits, cells=cells, inserted=inserted)
+    return Coded(coded.apply(field, stored.indices), dictionary)
 
 
 def _plain(column: Column) -> Placed:
