@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from datasnap.diff.tables import Diff
     from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
@@ -226,6 +227,18 @@ class Repository:
         if self.refs.branch(branch) is None:
             raise UnknownName("branch", branch, self.refs.branches())
         self.refs.set_head(branch)
+
+    def diff(self, old: str, new: str = "HEAD") -> Diff:
+        """What differs between two revisions: tables, their columns and rows. Cheap where they
+        share much; rows are compared when they are asked for.
+
+        Raises:
+            UnknownName, AmbiguousId.
+        """
+        from datasnap.diff.tables import diff_trees
+
+        sides = [(id, self.tree(id).entries) for id in map(self.resolve, (old, new))]
+        return diff_trees(self.scanner, *sides)
 
     def connect(self, at: str = "HEAD") -> duckdb.DuckDBPyConnection:
         """A DuckDB connection at a snapshot; see `datasnap.query.session`."""

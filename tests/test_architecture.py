@@ -17,6 +17,7 @@ FLOORS = [
     ["parquet"],
     ["snapshots"],
     ["tables"],
+    ["diff"],
     ["export", "edits", "transaction", "verify", "versions", "query", "repository", "places"],
     ["cli"],
     ["__init__", "__main__"],

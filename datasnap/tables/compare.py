@@ -42,8 +42,8 @@ def _values_differ(a: pa.Array, b: pa.Array, both: Mask) -> Any:
 
 def _lists_differ(a: pa.Array, b: pa.Array, both: Mask) -> Mask:
     """Of lists that are equally long, their items are compared."""
-    starts, lengths = _ranges(a)
-    other_starts, other_lengths = _ranges(b)
+    starts, lengths = list_ranges(a)
+    other_starts, other_lengths = list_ranges(b)
     differ: Mask = lengths != other_lengths
     rows = np.flatnonzero(both & ~differ & (lengths > 0))
     sizes = lengths[rows]
@@ -51,7 +51,7 @@ def _lists_differ(a: pa.Array, b: pa.Array, both: Mask) -> Mask:
     total = int(ends[-1]) if len(ends) else 0
     within = np.arange(total) - np.repeat(ends - sizes, sizes)
     items = [
-        _items(array).take(pa.array(np.repeat(begin[rows], sizes) + within))
+        list_items(array).take(pa.array(np.repeat(begin[rows], sizes) + within))
         for array, begin in ((a, starts), (b, other_starts))
     ]
     counted = np.concatenate([[0], np.cumsum(rows_differ(*items))])
@@ -59,7 +59,7 @@ def _lists_differ(a: pa.Array, b: pa.Array, both: Mask) -> Mask:
     return differ
 
 
-def _ranges(array: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def list_ranges(array: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where the items of each list start among all, and how many they are."""
     if pt.is_fixed_size_list(array.type):
         size = array.type.list_size
@@ -70,7 +70,7 @@ def _ranges(array: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     return offsets[:-1], np.diff(offsets)
 
 
-def _items(array: pa.Array) -> pa.Array:
+def list_items(array: pa.Array) -> pa.Array:
     """All items that an array's buffers hold, whatever slice of it is meant."""
     if pt.is_map(array.type):
         names = ["key", "value"]

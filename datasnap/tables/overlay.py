@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -318,6 +319,45 @@ def decode_edits(
         if len(anchors):
             inserted[patch.field] = array.slice(len(positions))
     return Edits(rows, deleted, anchors, inserted, cells)
+
+
+class Places(NamedTuple):
+    """Where a segment is edited, without the values.
+
+    Attributes:
+        deleted, anchors: as in `Edits`.
+        cells: positions in the chunks of the replaced cells, by field.
+    """
+
+    base_rows: int
+    deleted: Positions = NONE
+    anchors: Positions = NONE
+    cells: Mapping[FieldId, Positions] = {}
+
+    def seen(self, stored: Positions) -> Positions:
+        """Where stored rows, none of them deleted, are seen."""
+        before = np.searchsorted(self.deleted, stored)
+        return stored - before + np.searchsorted(self.anchors, stored, side="right")
+
+    def inserted(self) -> Positions:
+        """Where the inserted rows are seen."""
+        before = np.searchsorted(self.deleted, self.anchors)
+        return self.anchors - before + np.arange(len(self.anchors))
+
+
+def edited_places(overlay: Overlay) -> Places:
+    """Where an overlay edits its segment.
+
+    Raises:
+        CorruptData: it does not fit itself.
+    """
+    deleted, anchors = _unpack(overlay.deleted), _unpack(overlay.inserted)
+    cells = {patch.field: _unpack(patch.cells) for patch in overlay.patches if patch.cells}
+    rows = overlay.base_rows
+    fits = all(_within(at, rows) for at in (deleted, *cells.values()))
+    if not fits or (len(anchors) and not 0 <= anchors[-1] <= rows):
+        raise CorruptData("an overlay edits rows that are not there")
+    return Places(rows, deleted, anchors, cells)
 
 
 def _patched(edits: Edits) -> list[FieldId]:

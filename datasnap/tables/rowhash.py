@@ -32,9 +32,9 @@ _HEAD = _TAIL = 64
 
 def hash_rows(columns: Sequence[pa.Array]) -> Words:
     """One hash per row, over columns of stored, non-nested types and of one length."""
-    rows = _hash_values(columns[0])
+    rows = hash_values(columns[0])
     for column in columns[1:]:
-        rows = _mix(rows ^ _hash_values(column))
+        rows = mix(rows ^ hash_values(column))
     return rows
 
 
@@ -43,21 +43,27 @@ def can_hash(type: pa.DataType) -> bool:
     return not (pt.is_nested(type) or pt.is_null(type))
 
 
-def _hash_values(array: pa.Array) -> Words:
+def hash_values(array: pa.Array, *, whole: bool = False) -> Words:
+    """One hash per value of a stored, non-nested type.
+
+    Args:
+        whole: hash all of every value, also of long ones; cuts are made without.
+    """
     if pt.is_boolean(array.type):
         array = array.cast(pa.uint8())
     if pt.is_string(array.type) or pt.is_binary(array.type):
-        hashes = _hash_bytes(*_spans(array))
+        hashes = _hash_bytes(*_spans(array), whole=whole)
     elif array.type.byte_width > 8:
-        hashes = _hash_bytes(*_fixed_spans(array))
+        hashes = _hash_bytes(*_fixed_spans(array), whole=whole)
     else:
-        hashes = _mix(_words(array))
+        hashes = mix(_words(array))
     if array.null_count:
-        hashes[np.asarray(array.is_null())] = _mix(np.array([_NULL]))[0]
+        hashes[np.asarray(array.is_null())] = mix(np.array([_NULL]))[0]
     return hashes
 
 
-def _mix(x: Words) -> Words:
+def mix(x: Words) -> Words:
+    """The finaliser of splitmix64, of each word."""
     with np.errstate(over="ignore"):
         x = x + np.uint64(0x9E3779B97F4A7C15)
         x ^= x >> np.uint64(30)
@@ -96,10 +102,12 @@ def _fixed_spans(array: pa.Array) -> tuple[npt.NDArray[np.uint8], Words, Words]:
     return np.frombuffer(array.buffers()[1], np.uint8), starts, starts + np.uint64(width)
 
 
-def _hash_bytes(data: npt.NDArray[np.uint8], starts: Words, ends: Words) -> Words:
+def _hash_bytes(
+    data: npt.NDArray[np.uint8], starts: Words, ends: Words, *, whole: bool
+) -> Words:
     lengths = ends - starts
     hashes = lengths.copy()
-    long = lengths > _HEAD + _TAIL
+    long = (lengths > _HEAD + _TAIL) & (not whole)
     head_ends = np.where(long, starts + np.uint64(_HEAD), ends)
     _fold(hashes, data, starts, head_ends)
     if long.any():
@@ -125,7 +133,7 @@ def _fold(hashes: Words, data: npt.NDArray[np.uint8], starts: Words, ends: Words
         if short.any():
             keep = (np.uint64(1) << (np.minimum(left, 7) * np.uint64(8)).astype(np.uint64)) - 1
             words = np.where(short, words & keep.astype(np.uint64), words)
-        hashes[rows] = _mix(hashes[rows] ^ words)
+        hashes[rows] = mix(hashes[rows] ^ words)
         starts = starts.copy()
         starts[rows] += np.uint64(8)
         rows = rows[left > 8]

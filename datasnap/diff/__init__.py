@@ -1,0 +1,1 @@
+"""What differs between two versions: columns, then rows, found where manifests part ways."""

@@ -1,0 +1,221 @@
+"""The rows that differ as a table: what happened, the key, and the values before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasnap.diff.columns import Pair
+from datasnap.diff.rows import RowChanges
+from datasnap.diff.sides import Rows, Side
+from datasnap.errors import UnknownName
+from datasnap.parquet import restore
+from datasnap.snapshots.objects import FieldId
+from datasnap.tables.manifest import arrow_schema, fields_by_name
+from datasnap.tables.overlay import Positions
+
+if TYPE_CHECKING:
+    import duckdb
+
+Columns = Sequence[str] | Literal["changed", "all"]
+
+_KINDS = ("removed", "added", "changed")
+_BATCH_ROWS = 1 << 16
+_OWN = ("change", "before", "after", "changed_columns")
+
+
+@dataclass(frozen=True)
+class RowDiff:
+    """The rows that differ between two versions of a table, in key order where both are.
+
+    Columns: `change` ('added', 'removed' or 'changed'), the key columns, `before` and `after`
+    (structs of the other columns, null where the row is not there; of a table without a key, of
+    all), and `changed_columns`, the names of the columns whose values differ. A key column that
+    is named like one of these gets a `_` behind its name.
+
+    Made by `TableDiff.rows`. Values are read when they are asked for.
+    """
+
+    changes: RowChanges
+    columns: Columns = "changed"
+
+    def __len__(self) -> int:
+        return self.changes.size
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of its batches."""
+        key = [pair.after.with_name(_free(pair.after.name)) for pair in self.changes.key]
+        return pa.schema(
+            [
+                pa.field("change", pa.string(), nullable=False),
+                *(field.remove_metadata() for field in key),
+                pa.field("before", _struct(self._before)),
+                pa.field("after", _struct(self._after)),
+                pa.field("changed_columns", pa.list_(pa.string()), nullable=False),
+            ]
+        )
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, as Arrow batches; memory: one batch."""
+        for start in range(0, len(self), _BATCH_ROWS):
+            yield self._batch(self._listed.pick(slice(start, start + _BATCH_ROWS)))
+
+    def to_arrow(self) -> pa.Table:
+        """All rows, as one table."""
+        return pa.Table.from_batches(list(self.to_batches()), self.schema)
+
+    def to_duckdb(
+        self, connection: duckdb.DuckDBPyConnection | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """All rows, as a DuckDB relation.
+
+        Args:
+            connection: None: one of its own.
+        """
+        import duckdb
+
+        return (connection or duckdb.connect()).from_arrow(self.to_arrow())
+
+    @cached_property
+    def _before(self) -> dict[FieldId, pa.Field]:
+        return self._chosen(self.changes.old, lambda pair: pair.old)
+
+    @cached_property
+    def _after(self) -> dict[FieldId, pa.Field]:
+        return self._chosen(self.changes.new, lambda pair: pair.new)
+
+    def _chosen(self, side: Side, of: Callable[[Pair], FieldId]) -> dict[FieldId, pa.Field]:
+        """The fields of a struct: `columns` under the names of this side."""
+        changes = self.changes
+        schema, ids = arrow_schema(side.table), fields_by_name(side.table)
+        key = {of(pair) for pair in changes.key}
+        fields = {id: schema.field(name) for name, id in ids.items() if id not in key}
+        moved = changes.removed.size or changes.added.size
+        if self.columns == "all" or (self.columns == "changed" and moved):
+            return fields
+        if self.columns == "changed":
+            wanted = {of(pair) for pair in changes.pairs if pair.new in changes.changed.cells}
+        else:
+            names = self._known(self.columns)
+            wanted = {of(pair) for pair in changes.pairs if pair.after.name in names}
+            wanted |= {id for id, field in fields.items() if field.name in names}
+        return {id: field for id, field in fields.items() if id in wanted}
+
+    def _known(self, names: Sequence[str]) -> Sequence[str]:
+        sides = (self.changes.old, self.changes.new)
+        known = {name for side in sides for name in fields_by_name(side.table)}
+        for name in names:
+            if name not in known:
+                raise UnknownName("column", name, known)
+        return names
+
+    @cached_property
+    def _listed(self) -> _Listed:
+        """All rows in the order in which they are shown: by key, where there is one."""
+        removed, added, changed = self.changes.removed, self.changes.added, self.changes.changed
+        counts = [removed.size, added.size, changed.old.size]
+        listed = _Listed(
+            np.repeat([0, 1, 2], counts),
+            np.concatenate([np.full(counts[0] + counts[1], -1), np.arange(counts[2])]),
+            Rows.joined([removed, _nowhere(counts[1]), changed.old]),
+            Rows.joined([_nowhere(counts[0]), added, changed.new]),
+        )
+        if not self.changes.key:
+            return listed
+        names = [str(number) for number in range(len(self.changes.key))]
+        keys = pa.Table.from_arrays(self._keys(listed), names=names)
+        order = pc.sort_indices(keys, [(name, "ascending") for name in names])
+        return listed.pick(np.asarray(order).astype(np.int64))
+
+    def _keys(self, listed: _Listed) -> list[pa.Array]:
+        """The key of each row, of stored types."""
+        key = self.changes.key
+        old = _spread(self.changes.old, listed.removed_only(), [pair.old for pair in key])
+        new = _spread(self.changes.new, listed.new, [pair.new for pair in key])
+        return [pc.coalesce(x, y) for x, y in zip(new, old, strict=True)]
+
+    def _batch(self, listed: _Listed) -> pa.RecordBatch:
+        keys = [
+            restore(values, pair.after)
+            for values, pair in zip(self._keys(listed), self.changes.key, strict=True)
+        ]
+        columns = [
+            pa.array(_KINDS).take(pa.array(listed.kinds)),
+            *keys,
+            _structs(self.changes.old, listed.old, self._before),
+            _structs(self.changes.new, listed.new, self._after),
+            self._changed_columns(listed),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _changed_columns(self, listed: _Listed) -> pa.Array:
+        cells = self.changes.changed.cells
+        pairs = [pair for pair in self.changes.pairs if pair.new in cells]
+        marks = np.zeros((len(listed.kinds), len(pairs)), bool)
+        is_pair = listed.pairs >= 0
+        for number, pair in enumerate(pairs):
+            marks[is_pair, number] = cells[pair.new][listed.pairs[is_pair]]
+        ends = np.concatenate([[0], np.cumsum(marks.sum(axis=1))])
+        names = pa.array([pair.after.name for pair in pairs], pa.string())
+        values = names.take(pa.array(np.nonzero(marks)[1]))
+        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
+class _Listed(NamedTuple):
+    """Rows that differ, each with its kind, its number among the changed pairs (or -1), and where
+    it is on either side (segment -1: it is not there)."""
+
+    kinds: Positions
+    pairs: Positions
+    old: Rows
+    new: Rows
+
+    def pick(self, which: Positions | slice) -> _Listed:
+        return _Listed(
+            self.kinds[which], self.pairs[which], self.old.pick(which), self.new.pick(which)
+        )
+
+    def removed_only(self) -> Rows:
+        """The old rows of those that are not there any more."""
+        return self.old._replace(segments=np.where(self.kinds == 0, self.old.segments, -1))
+
+
+def _nowhere(count: int) -> Rows:
+    return Rows(np.full(count, -1), np.zeros(count, np.int64))
+
+
+def _spread(side: Side, rows: Rows, fields: Sequence[FieldId]) -> list[pa.Array]:
+    """Values of rows, of stored types; null where a row is not on this side."""
+    there = rows.segments >= 0
+    values = side.fetch(rows.pick(there), fields)
+    if there.all():
+        return values
+    at = pa.array(np.cumsum(there) - 1, mask=~there)
+    return [column.take(at) for column in values]
+
+
+def _structs(side: Side, rows: Rows, fields: dict[FieldId, pa.Field]) -> pa.Array:
+    values = _spread(side, rows, list(fields))
+    type = _struct(fields)
+    missing = pa.array(rows.segments < 0)
+    if not fields:
+        return pa.nulls(rows.size, type)
+    restored = [restore(v, f) for v, f in zip(values, type, strict=True)]
+    return pa.StructArray.from_arrays(restored, fields=list(type), mask=missing)
+
+
+def _struct(fields: dict[FieldId, pa.Field]) -> pa.DataType:
+    if not fields:
+        return pa.null()
+    return pa.struct([f.with_nullable(True).remove_metadata() for f in fields.values()])
+
+
+def _free(name: str) -> str:
+    return _free(name + "_") if name in _OWN else name

@@ -1,0 +1,128 @@
+"""The two versions that are compared, and rows in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from datasnap.snapshots.objects import FieldId, Part, PartRef, Segment, Table
+from datasnap.tables.manifest import View, read_views, stored_types
+from datasnap.tables.overlay import NONE, Positions
+from datasnap.tables.scan import Scanner, ahead
+
+T = TypeVar("T")
+
+
+class Rows(NamedTuple):
+    """Rows of one side: the number of the segment of each, and its place in that."""
+
+    segments: Positions
+    positions: Positions
+
+    @classmethod
+    def of(cls, segment: int, positions: Positions) -> Rows:
+        """Rows of one segment."""
+        return cls(np.full(len(positions), segment), positions)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Rows]) -> Rows:
+        """Rows one after the other."""
+        parts = [NO_ROWS, *parts]
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    @property
+    def size(self) -> int:
+        """How many."""
+        return len(self.positions)
+
+    def pick(self, which: np.ndarray | slice) -> Rows:
+        """Some of them, by a mask, by numbers or by a slice."""
+        return Rows(self.segments[which], self.positions[which])
+
+
+NO_ROWS = Rows(NONE, NONE)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One version of a table, as far as the other does not share it.
+
+    Attributes:
+        views: the segments that the other version has not, in row order.
+    """
+
+    scanner: Scanner
+    table: Table
+    views: Sequence[View]
+
+    def all_rows(self) -> Rows:
+        """Every row that is not shared."""
+        return Rows.joined(
+            Rows.of(number, np.arange(view.segment.rows)) for number, view in enumerate(self.views)
+        )
+
+    def fetch(self, rows: Rows, fields: Sequence[FieldId]) -> list[pa.Array]:
+        """Values of rows, of stored types; only what they need is decoded."""
+        known = stored_types(self.table)
+        types = {id: known[id] for id in fields}
+        if not rows.size or not types:
+            return [pa.nulls(rows.size, type) for type in types.values()]
+        order = np.argsort(rows.segments, kind="stable")
+        sorted_rows = rows.pick(order)
+        numbers, starts = np.unique(sorted_rows.segments, return_index=True)
+        ends = np.append(starts[1:], rows.size)
+
+        def take(job: tuple[int, int, int]) -> list[pa.Array]:
+            number, start, end = job
+            at = sorted_rows.positions[start:end]
+            return list(self.scanner.take(self.views[number], types, at).values())
+
+        jobs = zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        pieces = list(ahead(take, jobs))
+        columns = [pa.concat_arrays(column) for column in zip(*pieces, strict=True)]
+        if (np.diff(order) > 0).all():
+            return columns
+        back = pa.array(np.argsort(order))
+        return [column.take(back) for column in columns]
+
+
+def unshared(scanner: Scanner, old: Table, new: Table, *, comparable: bool) -> tuple[Side, Side]:
+    """Both versions without the parts and segments that they have in common.
+
+    Args:
+        comparable: fields of one ID are one column; else a segment says nothing of another.
+    """
+    objects = scanner.objects
+    ours, theirs = list(old.parts), list(new.parts)
+    if comparable:
+        ours, theirs = _without_common(ours, theirs)
+    segments = [_segments(scanner, parts) for parts in (ours, theirs)]
+    if comparable:
+        segments = list(_without_common(*segments))
+    views = [list(read_views(objects, some)) for some in segments]
+    return Side(scanner, old, views[0]), Side(scanner, new, views[1])
+
+
+def _segments(scanner: Scanner, parts: Sequence[PartRef]) -> list[Segment]:
+    found = scanner.objects.get_many([part.id for part in parts], Part)
+    return [segment for part in found for segment in part.segments]
+
+
+def _without_common(a: Sequence[T], b: Sequence[T]) -> tuple[list[T], list[T]]:
+    """Both without what is in both, as often as it is."""
+    common = Counter(a) & Counter(b)
+    rest = []
+    for side in (a, b):
+        left, kept = Counter(common), []
+        for one in side:
+            if left[one]:
+                left[one] -= 1
+            else:
+                kept.append(one)
+        rest.append(kept)
+    return rest[0], rest[1]
