@@ -106,7 +106,8 @@ def sql(
     """Query tables at any version, by DuckDB; or change them, and commit that.
 
     A bare name is the table at --at; "exp".rides is at a branch or tag; snapshot('rides',
-    'main~2') at any version; log() is the history.
+    'main~2') at any version; diff('rides', 'main', 'exp') is what differs between two; log() is
+    the history.
 
     INSERT, UPDATE, DELETE, MERGE INTO, CREATE TABLE AS, ALTER TABLE and DROP TABLE change the
     tables of --branch; all statements given become one snapshot.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,8 @@ from datasnap.diff.columns import Pair
 from datasnap.diff.rows import RowChanges
 from datasnap.diff.sides import Rows, Side
 from datasnap.errors import UnknownName
-from datasnap.parquet import restore
+from datasnap.parquet import restore, to_stored
+from datasnap.parquet.stored import optional
 from datasnap.snapshots.objects import FieldId
 from datasnap.tables.manifest import arrow_schema, fields_by_name
 from datasnap.tables.overlay import Positions
@@ -70,6 +72,20 @@ class RowDiff:
     def to_arrow(self) -> pa.Table:
         """All rows, as one table."""
         return pa.Table.from_batches(list(self.to_batches()), self.schema)
+
+    def write_parquet(self, to: str | Path | BinaryIO) -> None:
+        """All rows, as a Parquet file with the types of the table's own; memory: one batch."""
+        import pyarrow.parquet as pq
+
+        schema = pa.schema([optional(field) for field in self.schema])
+        sink = str(to) if isinstance(to, Path) else to
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for batch in self.to_batches():
+                columns = [
+                    column if column.type == field.type else restore(to_stored(column), field)
+                    for column, field in zip(batch.columns, schema, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
     def to_duckdb(
         self, connection: duckdb.DuckDBPyConnection | None = None

@@ -23,6 +23,8 @@ from fsspec import AbstractFileSystem
 
 from datasnap.errors import DatasnapError, UnknownName
 from datasnap.parquet import VirtualFile, VirtualReader
+from datasnap.query.diffs import FOLDER as _DIFF
+from datasnap.query.diffs import DiffFiles
 from datasnap.query.leaving import lend
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
 from datasnap.tables.manifest import read_parts
@@ -77,6 +79,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._resolve = resolve or repository.resolve
         self._scanner = scanner or repository.scanner
         self._files: dict[str, tuple[VirtualFile, str]] = {}
+        self._diffs = DiffFiles(self._resolve, repository.tree)
 
     def read_through(self, scanner: Scanner) -> None:
         """Read tables through another scanner from here on."""
@@ -95,7 +98,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         DuckDB asks this of every path, patterned or not, before it opens anything.
         """
         path = self._strip_protocol(path)
-        if path.startswith((_CONTENT, _LOG)):
+        if path.startswith((_CONTENT, _LOG, _DIFF)):
             return [path]
         try:
             name, entry = self._find(path)
@@ -113,7 +116,8 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         if self._is_folder(path):
             return {"name": path, "size": 0, "type": "directory"}
-        size = len(self._log_file(path)) if path.startswith(_LOG) else self._file(path)[0].size
+        made = self._made_file(path)
+        size = self._file(path)[0].size if made is None else len(made)
         return {"name": path, "size": size, "type": "file", "mtime": 0, "created": 0}
 
     def modified(self, path: str) -> datetime:
@@ -150,8 +154,9 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if mode != "rb":
             raise PermissionError("datasnap:// is read only; write with a transaction")
         path = self._strip_protocol(path)
-        if path.startswith(_LOG):
-            return io.BytesIO(self._log_file(path))
+        made = self._made_file(path)
+        if made is not None:
+            return io.BytesIO(made)
         file, name = self._file(path)
         return lend(VirtualReader(file, self._scanner.fetcher(name)))
 
@@ -228,9 +233,17 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 return sorted({f"{path}/{_first(name)}" for name in rest})
         return None
 
-    def _log_file(self, path: str) -> bytes:
-        ref = path.removeprefix(_LOG + "/").removesuffix(_ENDING)
-        return _parquet_bytes(self._repository.log_table(self._resolve(ref)))
+    def _made_file(self, path: str) -> bytes | None:
+        """The bytes of a file that is no table; None: the path is not of one."""
+        try:
+            if path.startswith(_DIFF):
+                return self._diffs.read(path, self._scanner)
+            if path.startswith(_LOG):
+                ref = path.removeprefix(_LOG + "/").removesuffix(_ENDING)
+                return _parquet_bytes(self._repository.log_table(self._resolve(ref)))
+        except UnknownName as error:
+            raise FileNotFoundError(f"{error.message}. {error.hint}".strip()) from error
+        return None
 
 
 def _first(name: str) -> str:

@@ -5,6 +5,8 @@ On every connection:
     rides                                   the tables of the snapshot it was made at, as views
     "main".rides, "exp/fare".rides          the tables at any branch or tag, a schema each
     snapshot('rides', 'main~2')             a table at any revision (by default, the connection's)
+    diff('rides', 'main', 'exp')            the rows that differ between two revisions (by default,
+                                            up to the connection's)
     log(), log('exp')                       the history that leads to a revision, newest first
 
 A connection sees the refs as they were when it was made, however long it lives. (Schemas are made
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from datasnap.errors import BadQuery, UnknownName
+from datasnap.query.diffs import diff_path
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
 from datasnap.snapshots.objects import SnapshotId, TableId
 
@@ -171,6 +174,11 @@ def _macros(at: SnapshotId | None) -> Iterable[str]:
     yield (
         f"CREATE MACRO main.snapshot(table_name, ref := {own}) AS TABLE "
         "(SELECT * FROM read_parquet('datasnap://' || ref || '/' || table_name || '.parquet'))"
+    )
+    yield (
+        f"CREATE MACRO main.diff(table_name, from_ref, to_ref := {own}) AS TABLE "
+        "(SELECT * FROM read_parquet("
+        f"'datasnap://' || {diff_path('table_name', 'from_ref', 'to_ref')}))"
     )
     # A default, not an overload without arguments: DuckDB would read the whole log to bind that.
     yield (

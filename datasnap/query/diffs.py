@@ -1,0 +1,89 @@
+"""Diffs as files: what `diff(table, from, to)` reads in SQL.
+
+    .diff/rides:main...exp.parquet      the rows of `rides` that differ between two revisions
+
+The name has one reading: no table's name holds a colon, and no revision three dots.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from datasnap.errors import UnknownName
+from datasnap.snapshots.objects import Entry, SnapshotId, Table, Tree
+
+if TYPE_CHECKING:
+    from datasnap.tables.scan import Scanner
+
+FOLDER = ".diff"
+_ENDING = ".parquet"
+#: Bytes of made files that are kept: older ones go first, the newest never.
+_KEPT = 256 << 20
+
+
+class DiffFiles:
+    """Makes the files below `.diff`, each at its first use; safe to share between threads.
+
+    Memory: the files, which are compressed, up to `_KEPT` or the largest one; a batch of rows.
+
+    Args:
+        resolve: what snapshot a revision is.
+        tree: the tables of a snapshot.
+    """
+
+    def __init__(
+        self, resolve: Callable[[str], SnapshotId], tree: Callable[[SnapshotId], Tree]
+    ) -> None:
+        self._resolve, self._tree = resolve, tree
+        self._made: dict[tuple[str, Entry | None, Entry | None], bytes] = {}
+        self._lock = Lock()
+
+    def read(self, path: str, scanner: Scanner) -> bytes:
+        """The bytes of the file at a path.
+
+        Raises:
+            UnknownName: of a revision, or of a table that neither version has.
+            FileNotFoundError: the path is no name of a diff.
+        """
+        name, before, after = self._versions(path)
+        # By content, not by path: what a ref means may change while a file system lives.
+        wanted = (name, before, after)
+        with self._lock:
+            made = self._made.pop(wanted, None)
+            if made is None:
+                made = _make(scanner, *wanted)
+            while self._made and len(made) + sum(map(len, self._made.values())) > _KEPT:
+                del self._made[next(iter(self._made))]
+            self._made[wanted] = made
+        return made
+
+    def _versions(self, path: str) -> tuple[str, Entry | None, Entry | None]:
+        """The table that a path names, and what it is in both versions."""
+        name, colon, revisions = path.removeprefix(FOLDER + "/").partition(":")
+        old, dots, new = revisions.removesuffix(_ENDING).partition("...")
+        if not (colon and dots):
+            raise FileNotFoundError(path)
+        trees = [self._tree(self._resolve(revision)).entries for revision in (old, new)]
+        before, after = (entries.get(name) for entries in trees)
+        if before is None and after is None:
+            known = {*trees[0], *trees[1]}
+            raise UnknownName("table", name, known, where=f"at {old} or {new[:12]}")
+        return name, before, after
+
+
+def diff_path(table: str, old: str, new: str) -> str:
+    """The SQL expression of a path, of the SQL expressions of its parts."""
+    return f"'{FOLDER}/' || {table} || ':' || {old} || '...' || {new} || '{_ENDING}'"
+
+
+def _make(scanner: Scanner, name: str, before: Entry | None, after: Entry | None) -> bytes:
+    from datasnap.diff.tables import TableDiff
+
+    old, new = (scanner.objects.get(e.id, Table) if e else None for e in (before, after))
+    sink = io.BytesIO()
+    # All columns: what a query can ask for must not depend on what happened to change.
+    TableDiff(name, old, new, scanner).rows("all").write_parquet(sink)
+    return sink.getvalue()
