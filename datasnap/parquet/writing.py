@@ -205,4 +205,4 @@ def _byte_arrays(array: pa.Array) -> Piece:
 
 
 def _bytes_of(values: Values) -> memoryview:
-    return memoryview(np.ascontiguousarray(values).view(np.uint8))
+    return memoryview(np.ascontiguousarray(values).view(np.uint8))  # type: ignore[arg-type]

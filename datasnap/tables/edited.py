@@ -1,15 +1,18 @@
 """Columns that an overlay touches, made into column chunks when a reader asks for them.
 
-What was made is kept, in memory and on a disk: a segment's second reader pays nothing. Its key is
-made of the chunk, the overlay and the field, so it can never be stale.
+What was made is kept in memory, and on a disk what took long: a segment's second reader pays
+nothing. Its key is made of the chunk, the overlay and the field, so it can never be stale.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import blake3
@@ -32,14 +35,22 @@ from datasnap.snapshots.objects import (
     OverlayId,
     Patch,
     Values,
+    ValuesId,
 )
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import ByteCache, DiskCache
 from datasnap.tables.manifest import View, chunk_of
 from datasnap.tables.overlay import Cells, Edits, decode_edits
-from datasnap.tables.records import Records, decode_chunks, whole_records
+from datasnap.tables.records import Records, decode_chunks, decode_file, whole_records
 
 _LOCKS = 64
+#: The column of a file that has no other.
+_NAME = "c"
+#: Values of so many overlays are kept: readers ask for several columns of a segment at once.
+_KEPT_VALUES = 4
+#: What takes less work than this (seconds of one core) is sooner made again than written to a disk
+#: and read back.
+_WORTH_KEEPING = 0.01
 
 
 class EditedColumn(NamedTuple):
@@ -79,6 +90,10 @@ class EditedColumns:
     def __init__(self, records: Records, objects: ObjectReader, caches: ColumnCaches) -> None:
         self._records, self._objects, self._caches = records, objects, caches
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        # DuckDB reads ahead in many threads. More than there are cores would only wait for each
+        # other's turn in the interpreter, in the midst of their work and with all its memory.
+        self._turns = threading.Semaphore(os.cpu_count() or 1)
+        self._values = lru_cache(_KEPT_VALUES)(self._read_values)
 
     def place(self, view: View, field: FieldId, type: pa.DataType) -> Placed:
         """A column of a segment for a virtual file, edited or not."""
@@ -104,7 +119,7 @@ class EditedColumns:
         """The edits of a segment, with the values of some fields."""
         if view.overlay is None:
             return Edits(view.segment.rows)
-        return decode_edits(view.overlay, self._values(view.overlay), types)
+        return decode_edits(view.overlay, self._values(view.overlay.values), types)
 
     def columns(
         self, view: View, types: Mapping[FieldId, pa.DataType], *, stored: bool = False
@@ -132,39 +147,53 @@ class EditedColumns:
         with self._locks[key[0] % _LOCKS]:
             kept = self._caches.memory.get(key) or self._from_disk(key)
             if kept is None:
-                kept = self._make(edited)
-                if self._caches.disk is not None:
-                    self._caches.disk.put(key, kept)
+                kept = self._make_and_keep(edited, key)
             self._caches.memory.put(key, kept)
         return kept
 
     def _from_disk(self, key: bytes) -> bytes | None:
         return self._caches.disk.get(key) if self._caches.disk is not None else None
 
-    def _make(self, edited: EditedColumn) -> bytes:
-        """The bytes of a column's stretch; of one without a bound, its record."""
-        field = edited.column.field
+    def _make_and_keep(self, edited: EditedColumn, key: bytes) -> bytes:
         overlay = self._objects.get(edited.overlay, Overlay)
-        edits = decode_edits(overlay, self._values(overlay), {field: edited.type})
-        group = RowGroup(overlay.base_rows, [_plain(edited.column)])
-        file = VirtualFile(pa.schema([pa.field("c", edited.type)]), [group])
-        if edited.coded:
-            data = file.read(0, file.size, whole_records(self._records.read_many))
-            return fill_coded(_apply_coded(edits, field, read_coded(data, "c")), edited.room)
-        (stored,) = decode_chunks(self._records, file)
-        seen = edits.apply(field, stored)
-        return (
-            fill_plain(seen, edited.room) if edited.room else b"".join(encode_ready(seen).buffers)
-        )
+        values = self._values(overlay.values)
+        (record,) = self._records.read_many([edited.column.chunk])
+        with self._turns:
+            start = time.thread_time()
+            edits = decode_edits(overlay, values, {edited.column.field: edited.type})
+            made = _make(edited, edits, record)
+            work = time.thread_time() - start
+        if self._caches.disk is not None and work > _WORTH_KEEPING:
+            self._caches.disk.put(key, made)
+        return made
 
-    def _values(self, overlay: Overlay) -> Values | None:
-        return None if overlay.values is None else self._objects.peek(overlay.values, Values)
+    def _read_values(self, id: ValuesId | None) -> Values | None:
+        return None if id is None else self._objects.peek(id, Values)
 
 
 def touches(overlay: Overlay, field: FieldId) -> bool:
     """Whether a column of the segment differs from its chunk."""
     moves = bool(overlay.deleted or overlay.inserted)
     return moves or any(patch.field == field for patch in overlay.patches)
+
+
+def _make(edited: EditedColumn, edits: Edits, record: memoryview) -> bytes:
+    """The bytes of a column's stretch; of one without a bound, its record.
+
+    Args:
+        record: of its chunk.
+    """
+    field = edited.column.field
+    schema = pa.schema([pa.field(_NAME, edited.type)])
+    file = VirtualFile(schema, [RowGroup(edits.base_rows, [_plain(edited.column)])])
+    fetch = whole_records(lambda _: [record])
+    if edited.coded:
+        stored = read_coded(file.read(0, file.size, fetch), _NAME)
+        return fill_coded(_apply_coded(edits, field, stored), edited.room)
+    seen = edits.apply(field, *decode_file(file, fetch))
+    if edited.room:
+        return fill_plain(seen, edited.room)
+    return b"".join(encode_ready(seen).buffers)
 
 
 def _apply_coded(edits: Edits, field: FieldId, stored: Coded) -> Coded:
