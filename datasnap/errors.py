@@ -92,6 +92,10 @@ class BadQuery(DatasnapError):
     """A SQL statement that DuckDB refuses; carries DuckDB's own words."""
 
 
+class BadRange(DatasnapError):
+    """Two snapshots between which a bisection cannot search."""
+
+
 class UnsupportedType(BadInput):
     """An Arrow type that Parquet cannot hold and give back equal."""
 

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from datasnap.diff.tables import Diff
+    from datasnap.history.bisect import Bisection
+    from datasnap.history.bisect import Report as StepReport
+    from datasnap.history.blame import Blame
+    from datasnap.history.changes import TableEvent
+    from datasnap.history.key import Key
     from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
@@ -239,6 +244,82 @@ class Repository:
 
         sides = [(id, self.tree(id).entries) for id in map(self.resolve, (old, new))]
         return diff_trees(self.scanner, *sides)
+
+    def changes(
+        self, table: str, ref: str = "HEAD", *, column: str | None = None
+    ) -> Iterator[TableEvent]:
+        """The snapshots, among those that lead to a revision, that changed a table (or one column
+        of it, followed back through renames), newest first, found as they are asked for.
+
+        Raises:
+            UnknownName, AmbiguousId.
+        """
+        from datasnap.history.changes import table_events
+        from datasnap.history.column import column_events
+
+        start = self.resolve(ref)
+        if column is None:
+            return table_events(self.scanner, start, table)
+        return column_events(self.scanner, start, table, column)
+
+    def history(self, table: str, ref: str = "HEAD", *, key: Key | None = None) -> pa.Table:
+        """The snapshots that changed a table, or one row of it, newest first: as `history()` gives
+        them in SQL.
+
+        Args:
+            key: of the row: its value, or several as a list or by column name; None: all rows.
+
+        Raises:
+            UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
+        """
+        from datasnap.history.changes import events_table
+        from datasnap.history.versions import row_history
+
+        if key is None:
+            return events_table(self.changes(table, ref))
+        return row_history(self.scanner, self.resolve(ref), table, key)
+
+    def blame(self, table: str, key: Key, at: str = "HEAD") -> Blame:
+        """For each cell of a row, the snapshot that last changed it.
+
+        Args:
+            key: of the row: its value, or several as a list or by column name.
+
+        Raises:
+            UnknownName: also of a row. AmbiguousId; BadKey: the table has no key, or this is none.
+        """
+        from datasnap.history.blame import blame
+
+        return blame(self.scanner, self.resolve(at), table, key)
+
+    def bisect(
+        self,
+        predicate: str,
+        good: str | None = None,
+        bad: str = "HEAD",
+        *,
+        report: StepReport | None = None,
+    ) -> Bisection:
+        """The first snapshot, on the line of first parents from `good` to `bad`, at which a
+        predicate is not true; found in as many tries as the number of snapshots has bits.
+
+        Args:
+            predicate: SQL of one boolean: `SELECT count(*) = 0 FROM rides WHERE fare < 0`, or an
+                expression. Snapshots at which it cannot be evaluated are passed over.
+            good: None: the first snapshot of the line.
+            report: told each step as it is done.
+
+        Raises:
+            UnknownName, AmbiguousId; BadQuery: it is no such SQL. BadRange: it is not true at
+            `good`, not false at `bad`, or `good` is not on the line.
+        """
+        from datasnap.history.bisect import bisect, line_of
+        from datasnap.query.predicate import Predicate
+
+        test = Predicate(self, predicate)
+        start = None if good is None else self.resolve(good)
+        line = line_of(self._revisions.first_parents(self.resolve(bad)), start)
+        return bisect(line, test.at, report or (lambda step: None))
 
     def connect(self, at: str = "HEAD") -> duckdb.DuckDBPyConnection:
         """A DuckDB connection at a snapshot; see `datasnap.query.session`."""

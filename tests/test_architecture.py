@@ -18,6 +18,7 @@ FLOORS = [
     ["snapshots"],
     ["tables"],
     ["diff"],
+    ["history"],
     ["export", "edits", "transaction", "verify", "versions", "query", "repository", "places"],
     ["cli"],
     ["__init__", "__main__"],

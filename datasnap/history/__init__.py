@@ -1,0 +1,1 @@
+"""What became of tables, rows and cells over the snapshots that lead to a version."""
