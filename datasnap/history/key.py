@@ -54,8 +54,7 @@ def _in_turn(columns: Sequence[str], name: str, key: Key) -> list[object]:
     values = list(key) if isinstance(key, (list, tuple)) else [key]
     if len(values) != len(columns):
         raise BadKey(
-            f"the key of '{name}' is {len(columns)} values ({', '.join(columns)}), "
-            f"not {len(values)}"
+            f"{len(values)} values are no key of '{name}', whose key is ({', '.join(columns)})"
         )
     return values
 

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem
 
-from datasnap.errors import DatasnapError, UnknownName
+from datasnap.errors import BadKey, DatasnapError, UnknownName
 from datasnap.parquet import VirtualFile, VirtualReader
 from datasnap.query.diffs import FOLDER as _DIFF
 from datasnap.query.diffs import DiffFiles
 from datasnap.query.leaving import lend
+from datasnap.query.past import FOLDER as _HISTORY
+from datasnap.query.past import HistoryFiles
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
 from datasnap.tables.manifest import read_parts
 
@@ -80,6 +82,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._scanner = scanner or repository.scanner
         self._files: dict[str, tuple[VirtualFile, str]] = {}
         self._diffs = DiffFiles(self._resolve, repository.tree)
+        self._histories = HistoryFiles(self._resolve)
 
     def read_through(self, scanner: Scanner) -> None:
         """Read tables through another scanner from here on."""
@@ -98,7 +101,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         DuckDB asks this of every path, patterned or not, before it opens anything.
         """
         path = self._strip_protocol(path)
-        if path.startswith((_CONTENT, _LOG, _DIFF)):
+        if path.startswith((_CONTENT, _LOG, _DIFF, _HISTORY)):
             return [path]
         try:
             name, entry = self._find(path)
@@ -238,10 +241,12 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         try:
             if path.startswith(_DIFF):
                 return self._diffs.read(path, self._scanner)
+            if path.startswith(_HISTORY):
+                return self._histories.read(path, self._scanner)
             if path.startswith(_LOG):
                 ref = path.removeprefix(_LOG + "/").removesuffix(_ENDING)
                 return _parquet_bytes(self._repository.log_table(self._resolve(ref)))
-        except UnknownName as error:
+        except (UnknownName, BadKey) as error:
             raise FileNotFoundError(f"{error.message}. {error.hint}".strip()) from error
         return None
 

@@ -7,6 +7,9 @@ On every connection:
     snapshot('rides', 'main~2')             a table at any revision (by default, the connection's)
     diff('rides', 'main', 'exp')            the rows that differ between two revisions (by default,
                                             up to the connection's)
+    history('rides')                        the snapshots that changed a table, in numbers
+    history('rides', 42)                    … or one row: by its key, of several columns as a
+                                            list or struct; `ref := …` names where to begin
     log(), log('exp')                       the history that leads to a revision, newest first
 
 A connection sees the refs as they were when it was made, however long it lives. (Schemas are made
@@ -26,6 +29,7 @@ import duckdb
 from datasnap.errors import BadQuery, UnknownName
 from datasnap.query.diffs import diff_path
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
+from datasnap.query.past import history_path
 from datasnap.snapshots.objects import SnapshotId, TableId
 
 if TYPE_CHECKING:
@@ -179,6 +183,11 @@ def _macros(at: SnapshotId | None) -> Iterable[str]:
         f"CREATE MACRO main.diff(table_name, from_ref, to_ref := {own}) AS TABLE "
         "(SELECT * FROM read_parquet("
         f"'datasnap://' || {diff_path('table_name', 'from_ref', 'to_ref')}))"
+    )
+    yield (
+        f"CREATE MACRO main.history(table_name, key := NULL, ref := {own}) AS TABLE "
+        "(SELECT * FROM read_parquet("
+        f"'datasnap://' || {history_path('table_name', 'ref', 'key')}))"
     )
     # A default, not an overload without arguments: DuckDB would read the whole log to bind that.
     yield (
