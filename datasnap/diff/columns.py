@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from datasnap.parquet import stored_type
-from datasnap.snapshots.objects import FieldId, Table
+from datasnap.snapshots.objects import ChunkId, FieldId, Table
 from datasnap.snapshots.reader import ObjectReader
-from datasnap.tables.manifest import arrow_schema, fields_by_name, read_parts
+from datasnap.tables.manifest import arrow_schema, fields_by_name, table_views
 
 
 class Pair(NamedTuple):
@@ -58,33 +58,51 @@ class ColumnChanges(NamedTuple):
 def pair_columns(objects: ObjectReader, old: Table, new: Table) -> list[Pair]:
     """The columns that both versions have, in the order of the new one.
 
-    A field ID names a column for as long as its table lives, through any rename. Versions that
-    came about independently number their fields independently: where IDs and names contradict
-    each other (a column has the name of another one), and the versions share no data, names decide.
+    A field ID names a column for as long as its table lives, through any rename. But versions that
+    came about independently number their fields independently. So where a field has another name,
+    it is the same column if a chunk of it is in both versions, or if nothing speaks against it;
+    else names decide.
     """
     before, after = fields_by_name(old), fields_by_name(new)
+    found = {id: id for name, id in after.items() if before.get(name) == id}
+    if len(found) < min(len(before), len(after)):
+        found |= _renamed(objects, old, new)
     old_schema, new_schema = arrow_schema(old), arrow_schema(new)
     names = {id: name for name, id in before.items()}
-    contradicted = any(
-        name != names.get(id, name) and name in before and names[id] in after
+    return [
+        Pair(found[id], id, old_schema.field(names[found[id]]), new_schema.field(name))
         for name, id in after.items()
-    )
-    by_name = contradicted and not _share_data(objects, old, new)
-    pairs = []
-    for name, id in after.items():
-        found = before.get(name) if by_name else id if id in names else None
-        if found is not None:
-            fields = old_schema.field(names[found]), new_schema.field(name)
-            pairs.append(Pair(found, id, *fields))
-    return pairs
-
-
-def _share_data(objects: ObjectReader, old: Table, new: Table) -> bool:
-    groups = [
-        {id for part in read_parts(objects, table) for s in part.segments for id in s.groups}
-        for table in (old, new)
+        if id in found
     ]
-    return bool(groups[0] & groups[1])
+
+
+def _renamed(objects: ObjectReader, old: Table, new: Table) -> dict[FieldId, FieldId]:
+    """Columns that have another name or another ID in the new version: old fields by new ones."""
+    before, after = fields_by_name(old), fields_by_name(new)
+    names = {id: name for name, id in before.items()}
+    moved = {id: name for name, id in after.items() if names.get(id, name) != name}
+    if not moved and set(names) & set(after.values()):
+        return {}
+    shared = _chunks(objects, old) & _chunks(objects, new)
+    alike = {id for id, _ in shared}
+    kept = {
+        id
+        for id, name in moved.items()
+        if id in alike or (alike and name not in before and names[id] not in after)
+    }
+    # Of versions with nothing in common, or of fields whose IDs say nothing, the names speak.
+    doubtful = moved.keys() - kept if alike else {*names, *after.values()}
+    by_name = {
+        id: before[name]
+        for name, id in after.items()
+        if name in before and before[name] != id and {id, before[name]} & doubtful - kept
+    }
+    return {id: id for id in kept} | by_name
+
+
+def _chunks(objects: ObjectReader, table: Table) -> set[tuple[FieldId, ChunkId]]:
+    views = table_views(objects, table)
+    return {(id, column.chunk) for view in views for id, column in view.columns.items()}
 
 
 def column_changes(old: Table, new: Table, pairs: list[Pair]) -> ColumnChanges:

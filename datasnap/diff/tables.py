@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -15,6 +15,9 @@ from datasnap.diff.rows import RowChanges, row_changes
 from datasnap.errors import UnknownName
 from datasnap.snapshots.objects import Entry, SnapshotId, Table
 from datasnap.tables.scan import Scanner
+
+if TYPE_CHECKING:
+    from datasnap.diff.statistics import Drift
 
 Status = Literal["added", "removed", "changed"]
 
@@ -123,6 +126,19 @@ class TableDiff:
             UnknownName: neither version has such a column.
         """
         return RowDiff(self._changes, columns)
+
+    def statistics(self, columns: Sequence[str] | None = None) -> list[Drift]:
+        """How columns drift: counts, extremes, moments and quartiles of both versions.
+
+        Args:
+            columns: only these, by either name; None: all.
+
+        Raises:
+            UnknownName: neither version has such a column.
+        """
+        from datasnap.diff.statistics import drifts
+
+        return drifts(self._scanner, self._changes, columns)
 
     @cached_property
     def _pairs(self) -> list[Pair]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from datasnap.errors import BadInput, InvalidName, UnknownName, UsageError
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
-from datasnap.snapshots.commit import commit, put, table_entry
+from datasnap.snapshots.commit import commit, commit_detached, put, table_entry
 from datasnap.snapshots.objects import Entry, SnapshotId, TableId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import SessionStats
@@ -73,22 +73,23 @@ class UnitOfWork:
         *,
         allow_empty: bool = False,
         progress: Progress = silent,
+        detached: SnapshotId | None = None,
     ) -> None:
         self._repository, self.branch = repository, branch
         self.message, self._author, self._metadata = message, author, dict(metadata)
         self._allow_empty, self._progress = allow_empty, progress
+        #: Where it begins instead of at the branch, which then is not moved; and what it merges.
+        self._detached = detached
+        self._other_parents: tuple[SnapshotId, ...] = ()
         self._entries: dict[str, Entry | None] = {}
-        self._open = False
+        self._open = self._abandoned = False
         self.changes: list[TableChange] = []
         self.snapshot: str | None = None
         self.stats = SessionStats(0, 0, 0)
 
     def __enter__(self) -> Self:
         repository = self._repository
-        ref = repository.refs.branch(self.branch)
-        if ref is None and repository.refs.branches() and self.branch != repository.refs.head():
-            raise UnknownName("branch", self.branch, repository.refs.branches())
-        self._base: SnapshotId | None = ref.snapshot if ref else None
+        self._base = self._detached or self._head_of_branch()
         self._session = repository.store.session()
         self._objects = ObjectReader(self._session)
         self._chunks = ChunkWriter(self._session)
@@ -107,8 +108,19 @@ class UnitOfWork:
         if "_workbench" in vars(self):
             self._repository.workbenches.append(vars(self).pop("_workbench"))
         with self._session:
-            if kind is None:
+            if kind is None and not self._abandoned:
                 self._commit()
+
+    def abandon(self) -> None:
+        """Leave the block, when it ends, without a commit."""
+        self._abandoned = True
+
+    def _head_of_branch(self) -> SnapshotId | None:
+        refs = self._repository.refs
+        ref = refs.branch(self.branch)
+        if ref is None and refs.branches() and self.branch != refs.head():
+            raise UnknownName("branch", self.branch, refs.branches())
+        return ref.snapshot if ref else None
 
     @property
     def tables(self) -> list[str]:
@@ -143,18 +155,30 @@ class UnitOfWork:
         return TableEditor(table, self._scanner, self._session, self._chunks)
 
     def _commit(self) -> None:
-        id = commit(
-            self._session,
-            self._objects,
-            self._repository.refs,
-            self.branch,
-            self._base,
-            self._entries,
-            author=self._author,
-            message=self.message,
-            metadata=self._metadata,
-            allow_empty=self._allow_empty,
-        )
+        if self._detached is not None:
+            id: SnapshotId | None = commit_detached(
+                self._session,
+                self._objects,
+                self._detached,
+                self._entries,
+                author=self._author,
+                message=self.message,
+                metadata=self._metadata,
+            )
+        else:
+            id = commit(
+                self._session,
+                self._objects,
+                self._repository.refs,
+                self.branch,
+                self._base,
+                self._entries,
+                author=self._author,
+                message=self.message,
+                metadata=self._metadata,
+                other_parents=self._other_parents,
+                allow_empty=self._allow_empty,
+            )
         self.stats = self._session.stats
         self.snapshot = id.hex() if id else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from datasnap.errors import Conflict
 from datasnap.snapshots.objects import (
@@ -52,6 +52,7 @@ def commit(
     author: str,
     message: str,
     metadata: Mapping[str, str],
+    other_parents: Sequence[SnapshotId] = (),
     allow_empty: bool = False,
 ) -> SnapshotId | None:
     """Commit changes that were made against `base` to `branch`.
@@ -61,6 +62,7 @@ def commit(
 
     Args:
         base: the head that the changes were made against; None when the branch did not exist.
+        other_parents: snapshots that are merged by this.
 
     Returns:
         The new snapshot, or `base` when nothing would change (unless `allow_empty`).
@@ -78,16 +80,8 @@ def commit(
         merged = _apply(tree, changes)
         if merged == tree and not allow_empty:
             return head
-        snapshot = Snapshot(
-            parents=(head,) if head else (),
-            tree=TreeId(put(session, merged)),
-            author=author,
-            time=_next_time(objects, head),
-            message=message,
-            metadata=dict(metadata),
-            nonce=secrets.token_bytes(8),
-        )
-        id = SnapshotId(put(session, snapshot))
+        parents = (*((head,) if head else ()), *other_parents)
+        id = _put_snapshot(session, objects, parents, merged, author, message, metadata)
         session.commit()
         try:
             refs.move_branch(branch, id, expected=ref)
@@ -99,6 +93,44 @@ def commit(
         f"gave up on '{branch}': other writers moved it {MAX_TRIES} times",
         hint="Nothing was committed. Try again when the branch is quieter.",
     )
+
+
+def commit_detached(
+    session: Session,
+    objects: ObjectReader,
+    base: SnapshotId,
+    changes: Changes,
+    *,
+    author: str,
+    message: str,
+    metadata: Mapping[str, str],
+) -> SnapshotId:
+    """Store a snapshot that follows `base`, and move no branch: nothing leads to it yet."""
+    tree = _apply(_tree(objects, base), changes)
+    id = _put_snapshot(session, objects, (base,), tree, author, message, metadata)
+    session.commit()
+    return id
+
+
+def _put_snapshot(
+    session: Session,
+    objects: ObjectReader,
+    parents: tuple[SnapshotId, ...],
+    tree: Tree,
+    author: str,
+    message: str,
+    metadata: Mapping[str, str],
+) -> SnapshotId:
+    snapshot = Snapshot(
+        parents=parents,
+        tree=TreeId(put(session, tree)),
+        author=author,
+        time=_next_time(objects, parents),
+        message=message,
+        metadata=dict(metadata),
+        nonce=secrets.token_bytes(8),
+    )
+    return SnapshotId(put(session, snapshot))
 
 
 def _tree(objects: ObjectReader, snapshot: SnapshotId | None) -> Tree:
@@ -126,9 +158,10 @@ def _apply(tree: Tree, changes: Changes) -> Tree:
     return Tree({name: entry for name, entry in sorted(entries.items()) if entry is not None})
 
 
-def _next_time(objects: ObjectReader, head: SnapshotId | None) -> int:
-    now = time.time_ns() // 1000
-    return max(now, objects.get(head, Snapshot).time + 1) if head else now
+def _next_time(objects: ObjectReader, parents: Sequence[SnapshotId]) -> int:
+    """Now, or right after the parents where a clock was off."""
+    later = [objects.get(parent, Snapshot).time + 1 for parent in parents]
+    return max([time.time_ns() // 1000, *later])
 
 
 def table_entry(id: TableId) -> Entry:

@@ -1,4 +1,4 @@
-"""Walking the history: what leads to a snapshot, newest first."""
+"""Walking the history: what leads to a snapshot, and where two histories went apart."""
 
 from __future__ import annotations
 
@@ -28,3 +28,46 @@ def log(objects: ObjectReader, start: SnapshotId) -> Iterator[tuple[SnapshotId, 
 
 def _by_time(id: SnapshotId, snapshot: Snapshot) -> tuple[int, SnapshotId, Snapshot]:
     return -snapshot.time, id, snapshot
+
+
+def merge_base(objects: ObjectReader, a: SnapshotId, b: SnapshotId) -> SnapshotId | None:
+    """The snapshot from which two histories went apart: a common ancestor (or one of the two)
+    that no other common ancestor descends from. None: they have none in common.
+
+    Histories that were merged into each other crosswise have several such ancestors; then it is
+    the newest of them. A change that both sides merged already is equal on both and no conflict,
+    so an older base could only find more to compare.
+    """
+    found = merge_bases(objects, a, b)
+    return found[0] if found else None
+
+
+def merge_bases(objects: ObjectReader, a: SnapshotId, b: SnapshotId) -> list[SnapshotId]:
+    """All common ancestors that no other common ancestor descends from, newest first.
+
+    After git's `paint_down_to_common`: both histories are walked together, newest first, and what
+    both reach is common; what lies behind such a snapshot is of no interest any more. A child is
+    always later than its parents, so a snapshot is reached only after all its descendants.
+    """
+    sides = {a: 1}
+    sides[b] = sides.get(b, 0) | 2
+    behind: set[SnapshotId] = set()
+    ready = [_by_time(id, objects.get(id, Snapshot)) for id in sides]
+    heapq.heapify(ready)
+    found = []
+    while any(id not in behind for _, id, _ in ready):
+        _, id, snapshot = heapq.heappop(ready)
+        if sides[id] == 3 and id not in behind:
+            found.append(id)
+        for parent in snapshot.parents:
+            if parent not in sides:
+                heapq.heappush(ready, _by_time(parent, objects.get(parent, Snapshot)))
+            sides[parent] = sides.get(parent, 0) | sides[id]
+            if sides[id] == 3:
+                behind.add(parent)
+    return found
+
+
+def is_ancestor(objects: ObjectReader, old: SnapshotId, new: SnapshotId) -> bool:
+    """Whether a snapshot is another one, or leads to it."""
+    return merge_bases(objects, old, new) == [old]

@@ -106,7 +106,9 @@ def test_a_diff_of_independent_tables_says_the_same(
     others += [row for row in data.draw(new_rows(8)) if model.key_of(row) not in known]
     model.rows = data.draw(st.permutations(others)) if key else others
     two = model.table()
-    names = data.draw(st.permutations(two.schema.names))
+    # (Texts stay in their places: two of them with the same values could be one renamed.)
+    others_first = data.draw(st.permutations(["id", "n", "x", "list"]))
+    names = ["region", *others_first[:2], "text", *others_first[2:]]
     write(repo, "t", one, key=key)
     with repo.transaction() as tx:
         tx.drop("t")
