@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 import datasets
+import diffs
 import edits
 import figures
 import footprint
@@ -38,6 +39,7 @@ GROUPS = (
     "overlaid",
     "commits",
     "larger",
+    "diffs",
     "branch",
     "query",
     "read",
@@ -71,6 +73,7 @@ class Bench:
             "query": lambda: reads.queries(stage.stand, work, repeat),
             "read": lambda: reads.full_read(stage.stand, work, repeat),
             "export": lambda: reads.export(stage.stand, work, repeat),
+            "diffs": lambda: diffs.diffs(dataset, work, repeat),
         }
         if dataset.name == "mixed":
             rows = self.options.rows
@@ -78,6 +81,7 @@ class Bench:
             measures["overlaid"] = lambda: edits.overlaid(stage.stand, work, repeat)
             measures["commits"] = lambda: edits.many_commits(dataset, work)
             measures["larger"] = lambda: edits.larger(dataset, work, repeat)
+            measures["diffs"] = lambda: diffs.all_diffs(dataset, work, repeat)
             measures["branch"] = lambda: footprint.branches(stage.stand, work, repeat)
             measures["memory"] = lambda: footprint.peak_memory(rows, 4 * rows, dataset, work)
         return measures.get(group, lambda: iter(()))
