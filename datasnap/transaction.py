@@ -111,6 +111,7 @@ class Transaction(ColumnVerbs):
         Raises:
             UnknownName; BadKey: the columns do not name each row, or hold nulls.
         """
+        from datasnap.tables.keyed import with_key
         from datasnap.tables.order import rises
 
         before, since = self._existing(table), self._session.added_bytes
@@ -122,7 +123,7 @@ class Transaction(ColumnVerbs):
             return self._put(table, before, after, since=since)
         batches = self._scanner.read_batches(before, table, names, 1 << 16)
         if not keep_order and rises(batches, arrow_schema(before), names):
-            after = replace(before, key=fields, sorted=True)
+            after = with_key(self._scanner, self._session, before, fields)
             return self._put(table, before, after, since=since)
         return self.write(table, self._reader(table, before), key=names, keep_order=keep_order)
 

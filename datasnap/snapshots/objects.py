@@ -164,9 +164,17 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Part(Object, frozen=True):
-    """A run of segments, cut by content, so that a change rewrites few manifest bytes."""
+    """A run of segments, cut by content, so that a change rewrites few manifest bytes.
+
+    Attributes:
+        firsts: in a table kept in key order, for each segment a key that no row before it
+            reaches and all its own do: the Arrow IPC message of a record batch of stored types,
+            its columns those of the key, in turn. Empty: not known; then left out of the
+            encoding, as by the versions that had no such field.
+    """
 
     segments: tuple[Segment, ...]
+    firsts: bytes = b""
 
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
@@ -245,8 +253,15 @@ _decoder = msgspec.msgpack.Decoder(AnyObject)
 
 def encode_object(object: Object) -> tuple[ObjectId, bytes]:
     """An object's ID, and its record for a pack."""
-    data = _encoder.encode(object)
+    data = _canonical(object)
     return ObjectId(blake3.blake3(data).digest()), zstandard.ZstdCompressor(level=3).compress(data)
+
+
+def _canonical(object: Object) -> bytes:
+    if isinstance(object, Part) and not object.firsts:
+        # msgspec writes defaults of arrays too; older versions' parts must keep their IDs.
+        return _encoder.encode(("part", object.segments))
+    return _encoder.encode(object)
 
 
 def decode_object(id: ObjectId, record: bytes | memoryview, kind: type[T]) -> T:

@@ -23,6 +23,7 @@ from datasnap.snapshots.objects import (
     FieldId,
     GroupId,
     OverlayId,
+    Part,
     PartRef,
     Segment,
     Table,
@@ -32,9 +33,19 @@ from datasnap.snapshots.objects import (
 from datasnap.storage import OBJECT, Session
 from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.cutting import cut_segments
+from datasnap.tables.firsts import keys_of
 from datasnap.tables.identity import chunk_id
-from datasnap.tables.listing import PartBuilder
-from datasnap.tables.manifest import View, read_parts, read_views, stored_types
+from datasnap.tables.keys import exact_firsts, is_less
+from datasnap.tables.listing import Listed, OldPart, PartBuilder, relist
+from datasnap.tables.manifest import (
+    View,
+    first_keys,
+    key_types,
+    part_views,
+    read_parts,
+    read_views,
+    stored_types,
+)
 from datasnap.tables.overlay import (
     Change,
     Edits,
@@ -65,6 +76,7 @@ class Prepared:
         edits: over the chunks; None: none.
         same: nothing about it changed.
         regroup: list all its columns in one group.
+        first: its first key (see `Part.firsts`); None: the table is in no key order.
     """
 
     view: View | None
@@ -74,6 +86,7 @@ class Prepared:
     edits: Edits | None = None
     same: bool = False
     regroup: bool = False
+    first: pa.RecordBatch | None = None
 
 
 class Edited(NamedTuple):
@@ -99,9 +112,12 @@ class TableEditor:
     session: Session
     chunks: ChunkWriter
     _types: dict[FieldId, pa.DataType] = field(init=False)
+    _ordering: tuple[FieldId, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self._types = stored_types(self.table)
+        #: The key columns that the rows are in order of.
+        self._ordering = self.table.key if self.table.sorted else ()
 
     def apply(
         self,
@@ -126,47 +142,68 @@ class TableEditor:
         first = 0
         parts = read_parts(self.scanner.objects, self.table)
         for number, (ref, part) in enumerate(zip(self.table.parts, parts, strict=True)):
-            last = number == len(parts) - 1
-            numbers = range(first, first + len(part.segments))
-            first += len(part.segments)
-            touched = columns is not None or any(n in changes for n in numbers)
-            if not touched and not (last and tail is not None):
+            behind = tail if number == len(parts) - 1 else None
+            touched = [
+                n for n in range(len(part.segments)) if columns is not None or first + n in changes
+            ]
+            if touched or behind is not None:
+                jobs = ((changes.get(first + n, Change()), _next(columns)) for n in touched)
+                refs += self._relist(ref, part, touched, jobs, behind, fold)
+            else:
                 refs.append(ref)
-                continue
-            views = list(read_views(self.scanner.objects, part.segments))
-            jobs = self._jobs(views, numbers, changes, columns)
-            made = self._made(jobs, tail if last and tail is not None else (), fold)
-            refs += self.list_parts(made)
+            first += len(part.segments)
         if not parts and tail is not None:
-            refs += self.list_parts(self._made(iter(()), tail, fold))
+            refs += self.list_parts(ahead(self.fresh, tail))
         return msgspec.structs.replace(self.table, parts=tuple(refs))
 
-    def _jobs(
+    def _relist(
         self,
-        views: list[View],
-        numbers: range,
-        changes: Mapping[int, Change],
-        columns: Iterator[Columns] | None,
-    ) -> Iterator[tuple[View, Change, Columns]]:
-        nothing: Columns = {}
-        for number, view in zip(numbers, views, strict=True):
-            whole = nothing
-            if columns is not None:
-                whole = next(columns)
-            yield view, changes.get(number, Change()), whole
+        ref: PartRef,
+        part: Part,
+        touched: Sequence[int],
+        jobs: Iterator[tuple[Change, Columns]],
+        tail: Iterable[pa.Table] | None,
+        fold: bool,
+    ) -> tuple[PartRef, ...]:
+        """A part with some of its segments changed, and others behind it."""
+        firsts = self._first_keys(part)
 
-    def _made(
-        self, jobs: Iterator[tuple[View, Change, Columns]], tail: Iterable[pa.Table], fold: bool
-    ) -> Iterator[Prepared]:
-        for prepared in ahead(lambda job: self.prepare(*job, fold=fold), jobs):
-            yield from prepared
-        yield from ahead(self.fresh, tail)
+        def read(numbers: Sequence[int]) -> Iterator[View]:
+            return part_views(self.scanner.objects, part, firsts, numbers)
+
+        def change(job: tuple[View, tuple[Change, Columns]]) -> list[Prepared]:
+            return self.prepare(job[0], *job[1], fold=fold)
+
+        views = list(read(touched))
+        made = ahead(change, zip(views, jobs, strict=False))
+        became = {n: [self.put(p) for p in one] for n, one in zip(touched, made, strict=True)}
+        was = {n: self._as_it_is(view) for n, view in zip(touched, views, strict=True)}
+        builder = PartBuilder(self.session, self.table.profile)
+        relist(
+            builder,
+            OldPart(part.segments, firsts, ref.size, lambda n: map(self._as_it_is, read(n))),
+            was,
+            became,
+        )
+        for fresh in ahead(self.fresh, tail or ()):
+            builder.add(self.put(fresh))
+        return builder.finish()
+
+    def _first_keys(self, part: Part) -> pa.RecordBatch | None:
+        """The first keys of a part's segments; found out, where an older version wrote it."""
+        if not self.table.sorted:
+            return None
+        known = first_keys(self.table, part)
+        if known is None:
+            views = list(read_views(self.scanner.objects, part.segments))
+            known = exact_firsts(self.scanner, views, key_types(self.table))
+        return known
 
     def list_parts(self, made: Iterable[Prepared]) -> tuple[PartRef, ...]:
         """Put segments, and list them in parts."""
         builder = PartBuilder(self.session, self.table.profile)
         for one in made:
-            builder.add(*self.put(one))
+            builder.add(self.put(one))
         return builder.finish()
 
     def prepare(
@@ -181,7 +218,10 @@ class TableEditor:
 
     def unchanged(self, view: View) -> Prepared:
         """The segment as it is."""
-        return Prepared(view, view.segment.rows, view.segment.start, {}, same=True)
+        segment = view.segment
+        return Prepared(
+            view, segment.rows, segment.start, {}, same=True, first=self._first_of(view)
+        )
 
     def regrouped(self, view: View) -> Prepared:
         """The segment as it is, with one column group."""
@@ -205,15 +245,12 @@ class TableEditor:
         encoded = self._encode(chunks)
         cells = {id: cells for id, cells in edits.cells.items() if id not in whole}
         edits = replace(edits, inserted=inserted, cells=cells)
-        start = self._start(view, edits, whole)
-        return [Prepared(view, edits.rows, start, encoded, edits if _is_any(edits) else None)]
+        start, first = self._start(view, edits, whole), self._first(view, edits, whole)
+        left = edits if _is_any(edits) else None
+        return [Prepared(view, edits.rows, start, encoded, left, first=first)]
 
-    def put(self, made: Prepared) -> tuple[Segment, int, ChunkId]:
-        """Put a segment's chunks and manifests; in row order, in one thread.
-
-        Returns:
-            The segment, its stored bytes, and the chunk of its boundary field.
-        """
+    def put(self, made: Prepared) -> Listed:
+        """Put a segment's chunks and manifests; in row order, in one thread."""
         columns = dict(made.view.columns) if made.view else {}
         groups = made.view.segment.groups if made.view else ()
         fresh = []
@@ -228,10 +265,22 @@ class TableEditor:
             group = ColumnGroup(tuple(fresh))
             groups = (*groups, GroupId(put(self.session, group)))
         overlay, size = self._put_edits(made)
-        listed = (columns[id] for id in self._types if id in columns)
-        size += sum(leaf.size for column in listed for leaf in column.leaves)
+        size += self._chunk_bytes(columns)
         marker = columns[marker_field(self.table.profile, list(self._types))].chunk
-        return Segment(made.rows, made.start, groups, overlay), size, marker
+        return Listed(Segment(made.rows, made.start, groups, overlay), size, marker, made.first)
+
+    def _as_it_is(self, view: View) -> Listed:
+        return Listed(view.segment, self._size(view), self._marker(view), view.first)
+
+    def _size(self, view: View) -> int:
+        return self._chunk_bytes(view.columns) + (view.overlay.size if view.overlay else 0)
+
+    def _chunk_bytes(self, columns: Mapping[FieldId, Column]) -> int:
+        listed = (columns[id] for id in self._types if id in columns)
+        return sum(leaf.size for column in listed for leaf in column.leaves)
+
+    def _marker(self, view: View) -> ChunkId:
+        return view.columns[marker_field(self.table.profile, list(self._types))].chunk
 
     def _useful(
         self, groups: tuple[GroupId, ...], columns: Mapping[FieldId, Column]
@@ -249,7 +298,11 @@ class TableEditor:
         """A new segment, of columns in the order of the fields. Runs in any thread."""
         columns = zip(self._types, rows.columns, strict=True)
         arrays = {id: to_stored(one_array(column)) for id, column in columns}
-        return Prepared(None, rows.num_rows, self._start_of(arrays), self._encode(arrays))
+        encoded, start = self._encode(arrays), self._start_of(arrays)
+        first = keys_of([arrays[id].slice(0, 1) for id in self._ordering])
+        return Prepared(
+            None, rows.num_rows, start, encoded, first=first if self._ordering else None
+        )
 
     def _put_edits(self, made: Prepared) -> tuple[OverlayId | None, int]:
         if made.same and made.view and made.view.overlay:
@@ -319,11 +372,36 @@ class TableEditor:
         types = {id: self._types[id] for id in boundary if id not in whole}
         return self._start_of({**self.seen(view, edits, types), **whole})
 
+    def _first(self, view: View, edits: Edits, whole: Columns) -> pa.RecordBatch | None:
+        """A first key of the segment with these edits."""
+        if not self._ordering:
+            return None
+        known = view.first
+        if known is None or (view.overlay is not None and not _is_any(edits)):
+            # Without edits it has its very first key again: as if it had never been edited.
+            types = {id: self._types[id] for id in self._ordering if id not in whole}
+            seen = {**self.seen(view, edits, types), **whole}
+            return keys_of([seen[id].slice(0, 1) for id in self._ordering])
+        if not len(edits.anchors) or not edits.starts_elsewhere():
+            return known
+        came = keys_of([edits.inserted[id].slice(0, 1) for id in self._ordering])
+        return came if is_less(came.columns, known.columns)[0] else known
+
+    def _first_of(self, view: View) -> pa.RecordBatch | None:
+        """A first key of the segment; found out, where an older version wrote its part."""
+        if not self._ordering or view.first is not None:
+            return view.first
+        return exact_firsts(self.scanner, [view], key_types(self.table))
+
     def _start_of(self, arrays: Columns) -> int:
         boundary = self.table.profile.boundary
         if not boundary:
             return 0
         return int(hash_rows([arrays[id].slice(0, 1) for id in boundary])[0])
+
+
+def _next(columns: Iterator[Columns] | None) -> Columns:
+    return next(columns) if columns is not None else {}
 
 
 def _is_any(edits: Edits) -> bool:

@@ -13,7 +13,16 @@ import pyarrow.types as pt
 from datasnap.parquet.reserved import bounds_of, plain_value
 from datasnap.snapshots.objects import FieldId, Part, Table
 from datasnap.tables.compare import rows_differ
-from datasnap.tables.manifest import View, read_views, stored_types, table_views
+from datasnap.tables.firsts import keys_of
+from datasnap.tables.manifest import (
+    Segments,
+    View,
+    first_keys,
+    key_types,
+    read_parts,
+    read_views,
+    table_views,
+)
 from datasnap.tables.overlay import NONE, Positions
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
@@ -46,16 +55,16 @@ def locate(scanner: Scanner, table: Table, keys: Sequence[pa.Array]) -> Iterator
     Yields:
         Segments that have a key, or (of a sorted table) would have it.
     """
-    views = list(table_views(scanner.objects, table))
-    all_types = stored_types(table)
-    types = {id: all_types[id] for id in table.key}
-    if not views or not len(keys[0]):
+    types = key_types(table)
+    if not table.parts or not len(keys[0]):
         return iter(())
     if not table.sorted:
-        return _look_through(scanner, views, types, keys)
-    starts = lower_bound(keys, separators(scanner, views, types))
+        return _look_through(scanner, list(table_views(scanner.objects, table)), types, keys)
+    starts = lower_bound(keys, _all_separators(scanner, table, types))
     starts[0] = 0
     ends = np.append(starts[1:], len(keys[0]))
+    numbers = np.flatnonzero(starts < ends).tolist()
+    views = Segments(scanner.objects, table).views(numbers)
 
     def find(number: int) -> Match:
         first, count = int(starts[number]), int(ends[number] - starts[number])
@@ -73,7 +82,7 @@ def locate(scanner: Scanner, table: Table, keys: Sequence[pa.Array]) -> Iterator
             positions[~present],
         )
 
-    return ahead(find, (i for i in range(len(views)) if starts[i] < ends[i]))
+    return ahead(find, numbers)
 
 
 def _look_through(
@@ -105,9 +114,8 @@ def last_key(scanner: Scanner, table: Table) -> list[pa.Array] | None:
         return None
     last_part = scanner.objects.get(table.parts[-1].id, Part)
     (last,) = read_views(scanner.objects, last_part.segments[-1:])
-    all_types = stored_types(table)
-    columns = scanner.edited.columns(last, {id: all_types[id] for id in table.key})
-    return [column.slice(len(column) - 1) for column in columns.values()]
+    row = np.array([last.segment.rows - 1])
+    return list(scanner.take(last, key_types(table), row).values())
 
 
 def lower_bound(columns: Sequence[pa.Array], probes: Sequence[pa.Array]) -> Positions:
@@ -169,22 +177,47 @@ def equal_at(
 def separators(
     scanner: Scanner, views: Sequence[View], types: dict[FieldId, pa.DataType]
 ) -> list[pa.Array]:
-    """For each segment a key that no row before it reaches, and all its own do.
+    """For each segment a key that no row before it reaches, and all its own do: as the manifest
+    has it, or found out.
 
     Args:
         types: stored types of the key columns.
     """
+    known = [view.first for view in views if view.first is not None]
+    if len(known) == len(views):
+        return list(pa.concat_batches(known).columns)
     if len(types) == 1:
         ((field, type),) = types.items()
         lows = [_low(view, field, type) for view in views]
         if None not in lows:
             return [_array(lows, type)]
+    return list(exact_firsts(scanner, views, types).columns)
 
-    def first(view: View) -> list[pa.Array]:
-        return [column.slice(0, 1) for column in scanner.edited.columns(view, types).values()]
 
-    firsts = list(ahead(first, views))
-    return [pa.concat_arrays(column) for column in zip(*firsts, strict=True)]
+def exact_firsts(
+    scanner: Scanner, views: Sequence[View], types: dict[FieldId, pa.DataType]
+) -> pa.RecordBatch:
+    """The key of each segment's first row."""
+
+    def first(view: View) -> pa.RecordBatch:
+        return keys_of(list(scanner.take(view, types, np.zeros(1, np.int64)).values()))
+
+    return pa.concat_batches(list(ahead(first, views)))
+
+
+def _all_separators(
+    scanner: Scanner, table: Table, types: dict[FieldId, pa.DataType]
+) -> list[pa.Array]:
+    """The separators of all segments of a table; only of parts that do not keep them segments
+    are read."""
+    found = []
+    for part in read_parts(scanner.objects, table):
+        firsts = first_keys(table, part)
+        if firsts is None:
+            views = list(read_views(scanner.objects, part.segments))
+            firsts = keys_of(separators(scanner, views, types))
+        found.append(firsts)
+    return list(pa.concat_batches(found).columns)
 
 
 def _low(view: View, field: FieldId, type: pa.DataType) -> Any:

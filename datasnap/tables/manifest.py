@@ -19,6 +19,7 @@ from datasnap.snapshots.objects import (
     Table,
 )
 from datasnap.snapshots.reader import ObjectReader
+from datasnap.tables.firsts import decode_firsts
 
 
 class View(NamedTuple):
@@ -27,11 +28,13 @@ class View(NamedTuple):
     Attributes:
         columns: the chunk of each field.
         overlay: the edits over them, if there are any.
+        first: a key as `Part.firsts` has it, one row; None: not known.
     """
 
     segment: Segment
     columns: dict[FieldId, Column]
     overlay: Overlay | None
+    first: pa.RecordBatch | None = None
 
     @property
     def base_rows(self) -> int:
@@ -72,6 +75,21 @@ def key_names(table: Table) -> list[str]:
     return [by_id[id] for id in table.key]
 
 
+def key_types(table: Table) -> dict[FieldId, pa.DataType]:
+    """The stored types of the key columns, in key order; none when the table has no key."""
+    types = stored_types(table)
+    return {id: types[id] for id in table.key}
+
+
+def first_keys(table: Table, part: Part) -> pa.RecordBatch | None:
+    """The first keys that a part of the table keeps; None: it has none, or they mean nothing.
+
+    Raises:
+        CorruptData: see `decode_firsts`.
+    """
+    return decode_firsts(part, key_types(table)) if table.sorted else None
+
+
 def read_parts(objects: ObjectReader, table: Table) -> list[Part]:
     """The table's parts, in row order."""
     return objects.get_many([part.id for part in table.parts], Part)
@@ -94,10 +112,36 @@ def read_views(objects: ObjectReader, segments: Sequence[Segment]) -> Iterator[V
         yield View(segment, columns, next(overlays) if segment.overlay is not None else None)
 
 
+def part_views(
+    objects: ObjectReader, part: Part, firsts: pa.RecordBatch | None, numbers: Sequence[int]
+) -> Iterator[View]:
+    """Some segments of a part, by their numbers in it, with their first keys."""
+    views = read_views(objects, [part.segments[number] for number in numbers])
+    for number, view in zip(numbers, views, strict=True):
+        yield view if firsts is None else view._replace(first=firsts.slice(number, 1))
+
+
 def table_views(objects: ObjectReader, table: Table) -> Iterator[View]:
     """All segments of a table, in row order."""
     for part in read_parts(objects, table):
-        yield from read_views(objects, part.segments)
+        numbers = range(len(part.segments))
+        yield from part_views(objects, part, first_keys(table, part), numbers)
+
+
+class Segments:
+    """The segments of a table by their numbers, read only where one asks for them."""
+
+    def __init__(self, objects: ObjectReader, table: Table) -> None:
+        self._objects = objects
+        self.listed = [segment for part in read_parts(objects, table) for segment in part.segments]
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def views(self, numbers: Sequence[int]) -> dict[int, View]:
+        """Some of them."""
+        views = read_views(self._objects, [self.listed[number] for number in numbers])
+        return dict(zip(numbers, views, strict=True))
 
 
 def read_order(objects: ObjectReader, table: Table) -> Iterator[bytes]:

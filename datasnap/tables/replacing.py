@@ -108,7 +108,9 @@ def replace_unsorted(
     The rows are cut by content, and each segment is compared with the one before that has the
     same boundary column, or begins with the same row.
     """
-    parents = _Parents(list(table_views(editor.scanner.objects, parent)), parent)
+    # First keys of another key, or of another order, say nothing of the new version's.
+    views = [v._replace(first=None) for v in table_views(editor.scanner.objects, parent)]
+    parents = _Parents(views, parent)
     differ = Differ(editor, stored_types(parent), editor.table.profile.boundary, sorted=False)
     kept = updated = rows = 0
 

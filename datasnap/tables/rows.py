@@ -15,7 +15,7 @@ from datasnap.snapshots.objects import FieldId, Table
 from datasnap.tables.compare import rows_differ
 from datasnap.tables.edit import Edited, TableEditor
 from datasnap.tables.keys import Match, is_less, last_key, locate
-from datasnap.tables.manifest import View, key_names, read_parts, stored_types, table_views
+from datasnap.tables.manifest import Segments, View, key_names, stored_types
 from datasnap.tables.order import check_key_values
 from datasnap.tables.overlay import NONE, Cells, Change, Positions
 from datasnap.tables.scan import ahead
@@ -137,14 +137,15 @@ def delete_found(editor: TableEditor, keys: list[pa.Array]) -> Edited:
 
 def update_rows(editor: TableEditor, rows: Positions, values: Columns) -> Edited:
     """Replace values of rows by their numbers in the table, rising."""
-    views = list(table_views(editor.scanner.objects, editor.table))
+    pieces = list(by_segment(editor, rows))
+    views = _views(editor, pieces)
 
     def change(job: tuple[int, Positions, slice]) -> tuple[int, Change]:
         number, at, part = job
         cells = {id: Cells(at, array[part]) for id, array in values.items()}
         return number, Change(cells=differing_cells(editor, views[number], cells))
 
-    changes = {n: made for n, made in ahead(change, by_segment(editor, rows)) if not made.empty}
+    changes = {n: made for n, made in ahead(change, pieces) if not made.empty}
     updated = sum(map(changed_rows, changes.values()))
     return Edited(editor.apply(changes), updated=updated)
 
@@ -170,14 +171,14 @@ def move_rows(editor: TableEditor, rows: Positions, values: Columns) -> Edited:
 
 def take_rows(editor: TableEditor, rows: Positions) -> dict[FieldId, pa.Array]:
     """All columns of rows by their numbers in the table, rising."""
-    views = list(table_views(editor.scanner.objects, editor.table))
-    types = stored_types(editor.table)
+    pieces = list(by_segment(editor, rows))
+    views, types = _views(editor, pieces), stored_types(editor.table)
 
     def take(job: tuple[int, Positions, slice]) -> list[pa.Array]:
         number, at, _ = job
         return list(editor.scanner.take(views[number], types, at).values())
 
-    taken = list(ahead(take, by_segment(editor, rows)))
+    taken = list(ahead(take, pieces))
     if not taken:
         return {id: pa.nulls(0, type) for id, type in types.items()}
     columns = zip(*taken, strict=True)
@@ -212,8 +213,7 @@ def changed_rows(change: Change) -> int:
 def by_segment(editor: TableEditor, rows: Positions) -> Iterator[tuple[int, Positions, slice]]:
     """Row numbers in a table, rising: the segment of some, their places in it, and which they
     are of those given."""
-    parts = read_parts(editor.scanner.objects, editor.table)
-    sizes = [segment.rows for part in parts for segment in part.segments]
+    sizes = [segment.rows for segment in Segments(editor.scanner.objects, editor.table).listed]
     ends = np.cumsum(sizes)
     cuts = np.searchsorted(rows, ends)
     first = 0
@@ -221,6 +221,11 @@ def by_segment(editor: TableEditor, rows: Positions) -> Iterator[tuple[int, Posi
         if cut > first:
             yield number, rows[first:cut] - (end - size), slice(first, cut)
         first = cut
+
+
+def _views(editor: TableEditor, pieces: Iterable[tuple[int, Positions, slice]]) -> dict[int, View]:
+    segments = Segments(editor.scanner.objects, editor.table)
+    return segments.views([number for number, *_ in pieces])
 
 
 def _rows_of(whole: Columns | None, rows: Positions) -> dict[FieldId, pa.Array]:
@@ -248,10 +253,10 @@ def _behind(editor: TableEditor, keys: list[pa.Array]) -> int:
 def _outgrown(editor: TableEditor, coming: int) -> tuple[list[pa.RecordBatch], dict[int, Change]]:
     """The rows of short segments at the end that are no more than those behind them, and the
     change that takes them away: so there are never many (see docs/decisions/0003)."""
-    views = list(table_views(editor.scanner.objects, editor.table))
-    number = len(views)
+    segments = Segments(editor.scanner.objects, editor.table)
+    number = len(segments)
     while number and coming:
-        rows = views[number - 1].segment.rows
+        rows = segments.listed[number - 1].rows
         if rows > coming or rows >= editor.table.profile.min_rows:
             break
         coming += rows
@@ -259,10 +264,10 @@ def _outgrown(editor: TableEditor, coming: int) -> tuple[list[pa.RecordBatch], d
     types = stored_types(editor.table)
     merged: list[pa.RecordBatch] = []
     changes = {}
-    for n in range(number, len(views)):
-        columns = editor.scanner.edited.columns(views[n], types)
+    for n, view in segments.views(range(number, len(segments))).items():
+        columns = editor.scanner.edited.columns(view, types)
         merged += editor.as_rows(list(columns.values())).to_batches()
-        changes[n] = Change(deleted=np.arange(views[n].segment.rows))
+        changes[n] = Change(deleted=np.arange(view.segment.rows))
     return merged, changes
 
 

@@ -55,7 +55,6 @@ def test_a_new_column_writes_its_own_chunks_and_reads_what_it_names(
         ("drop_columns", ("place",)),
         ("rename_columns", ({"place": "where", "km": "place"},)),
         ("cast_columns", ({"place": pa.large_string()},)),
-        ("set_key", (["ride_id", "place"],)),
     ],
 )
 def test_what_concerns_the_schema_alone_writes_one_object(
@@ -65,6 +64,14 @@ def test_what_concerns_the_schema_alone_writes_one_object(
     assert tx.stats.chunks == 0
     assert tx.stats.objects == 3  # the table, the tree, the snapshot
     assert tx.stats.bytes < 3000
+
+
+def test_a_key_that_rows_are_in_order_of_writes_manifests_alone(big: Repository) -> None:
+    parts = len(big.snapshot().table("rides").manifest.parts)
+    tx = committed(big, set_key=(["ride_id", "place"],))
+    assert tx.stats.chunks == 0
+    assert tx.stats.objects == 3 + parts  # the parts, the table, the tree, the snapshot
+    assert tx.stats.bytes < 4000
 
 
 def test_a_whole_table_is_stored_as_the_edits_that_it_is(big: Repository, rides: pa.Table) -> None:
