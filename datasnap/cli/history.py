@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from datasnap.cli.options import Json, Revision, complete_tables, the_repository
-from datasnap.cli.output import SHORT, plain, plural, print_json, print_table, say, size, when
-from datasnap.errors import UnknownName
+from datasnap.cli.output import (
+    SHORT,
+    first_line,
+    plain,
+    plural,
+    print_json,
+    print_table,
+    say,
+    size,
+    when,
+)
+from datasnap.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from datasnap.history.changes import TableEvent
     from datasnap.repository import Repository
     from datasnap.versions import Snapshot, TableVersion
 
@@ -22,33 +34,99 @@ def log(
         int | None, typer.Option("-n", "--number", min=1, help="Show only the newest N.")
     ] = None,
     oneline: Annotated[bool, typer.Option("--oneline", help="One line each.")] = False,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="TABLE",
+            help="Only what changed this table, and how much.",
+            autocompletion=complete_tables,
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", metavar="COLUMN", help="… and only this column of it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show the history that leads to a version, newest first."""
+    if column is not None and table is None:
+        raise UsageError("--column is one of a table's", hint="Name the table, too: --table.")
     repository = the_repository()
-    names = _names_of(repository)
-    snapshots = islice(repository.log(ref), number)
+    names = refs_of_snapshots(repository)
+    entries = islice(_entries(repository, ref, table, column), number)
     if json:
-        print_json([_as_json(s, names.get(s.id, [])) for s in snapshots])
+        print_json([_entry_as_json(s, names.get(s.id, []), event) for s, event in entries])
         return
-    for count, snapshot in enumerate(snapshots):
-        refs = ", ".join(map(plain, names.get(snapshot.id, [])))
-        decoration = f" [green]({refs})[/]" if refs else ""
+    for count, (snapshot, event) in enumerate(entries):
+        refs = names.get(snapshot.id, [])
         if oneline:
-            first = plain(snapshot.message.strip().partition("\n")[0])
-            say(f"[yellow]{snapshot.id[:SHORT]}[/]{decoration} {first}")
+            counts = f" [dim]{_counts(event)}[/]" if event else ""
+            say(
+                f"{_title(snapshot.id[:SHORT], refs)} {plain(first_line(snapshot.message))}{counts}"
+            )
             continue
         if count:
             say("")
-        say(f"[yellow]snapshot {snapshot.id}[/]{decoration}")
-        if len(snapshot.parents) > 1:
-            say(f"Merge:   {' '.join(parent[:SHORT] for parent in snapshot.parents)}")
-        say(f"Author:  {plain(snapshot.author)}")
-        say(f"Date:    {when(snapshot.time)}")
-        if snapshot.message.strip():
-            say("")
-            for line in snapshot.message.strip().splitlines():
-                say(f"    {plain(line)}")
+        print_snapshot(snapshot, refs, event)
+
+
+def _entries(
+    repository: Repository, ref: str, table: str | None, column: str | None
+) -> Iterator[tuple[Snapshot, TableEvent | None]]:
+    if table is None:
+        yield from ((snapshot, None) for snapshot in repository.log(ref))
+        return
+    for event in repository.changes(table, ref, column=column):
+        yield repository.snapshot(event.id.hex()), event
+
+
+def print_snapshot(snapshot: Snapshot, refs: list[str], event: TableEvent | None = None) -> None:
+    """A snapshot as `log` shows it.
+
+    Args:
+        event: what it did to the table that was asked for.
+    """
+    say(_title(f"snapshot {snapshot.id}", refs))
+    if len(snapshot.parents) > 1:
+        say(f"Merge:   {' '.join(parent[:SHORT] for parent in snapshot.parents)}")
+    say(f"Author:  {plain(snapshot.author)}")
+    say(f"Date:    {when(snapshot.time)}")
+    if event is not None:
+        say(f"Rows:    {_rows(event)}  {_counts(event)}")
+        if event.columns.any:
+            say(f"Columns: {plain(_columns(event))}")
+    if snapshot.message.strip():
+        say("")
+        for line in snapshot.message.strip().splitlines():
+            say(f"    {plain(line)}")
+
+
+def _title(text: str, refs: list[str]) -> str:
+    decoration = f" [green]({', '.join(map(plain, refs))})[/]" if refs else ""
+    return f"[yellow]{text}[/]{decoration}"
+
+
+def _rows(event: TableEvent) -> str:
+    sides = ["none" if rows is None else f"{rows:,}" for rows in (event.rows_before, event.rows)]
+    return " → ".join(sides)
+
+
+def _counts(event: TableEvent) -> str:
+    added, removed, changed = event.counts
+    return f"+{added:,} −{removed:,} ~{changed:,}"
+
+
+def _columns(event: TableEvent) -> str:
+    changes = event.columns
+    return ", ".join(
+        [
+            *(f"+{name}" for name in changes.added),
+            *(f"−{name}" for name in changes.removed),
+            *(f"{old} → {new}" for old, new in changes.renamed),
+            *(f"{name}: {old} → {new}" for name, old, new in changes.retyped),
+        ]
+    )
 
 
 def show(
@@ -84,12 +162,11 @@ def _find(repository: Repository, what: str) -> Any:
 
 def _show_snapshot(repository: Repository, snapshot: Snapshot, json: bool) -> None:
     changes = _changes(repository, snapshot)
-    names = _names_of(repository).get(snapshot.id, [])
+    names = refs_of_snapshots(repository).get(snapshot.id, [])
     if json:
         print_json({**_as_json(snapshot, names), "changes": changes})
         return
-    refs = f" [green]({', '.join(map(plain, names))})[/]" if names else ""
-    say(f"[yellow]snapshot {snapshot.id}[/]{refs}")
+    say(_title(f"snapshot {snapshot.id}", names))
     for parent in snapshot.parents:
         say(f"Parent:  {parent[:SHORT]}")
     say(f"Author:  {plain(snapshot.author)}")
@@ -162,7 +239,7 @@ def _changes(repository: Repository, snapshot: Snapshot) -> list[dict[str, Any]]
     return changes
 
 
-def _names_of(repository: Repository) -> dict[str, list[str]]:
+def refs_of_snapshots(repository: Repository) -> dict[str, list[str]]:
     """The branches and tags of each snapshot; the current branch first."""
     names: dict[str, list[str]] = {}
     head = repository.head
@@ -172,6 +249,15 @@ def _names_of(repository: Repository) -> dict[str, list[str]]:
     for name, id in repository.tags().items():
         names.setdefault(id, []).append(f"tag {name}")
     return names
+
+
+def _entry_as_json(snapshot: Snapshot, refs: list[str], event: TableEvent | None) -> dict[str, Any]:
+    entry = _as_json(snapshot, refs)
+    if event is not None:
+        entry |= {"rows_before": event.rows_before, "rows": event.rows}
+        entry |= event.counts._asdict()
+        entry |= {f"columns_{what}": names for what, names in event.columns._asdict().items()}
+    return entry
 
 
 def _as_json(snapshot: Snapshot, refs: list[str]) -> dict[str, Any]:

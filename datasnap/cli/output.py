@@ -26,10 +26,11 @@ def console() -> Console:
 
 
 def print_json(value: object) -> None:
-    """A value as JSON, indented; times as ISO 8601."""
+    """A value as JSON, indented; times as ISO 8601, what JSON has no form for as its text."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    encoded = msgspec.json.encode(value, enc_hook=str)
+    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -78,6 +79,11 @@ def size(count: float) -> str:
 def when(time: datetime) -> str:
     """A time in the reader's own zone."""
     return f"{time.astimezone():%Y-%m-%d %H:%M}"
+
+
+def first_line(message: str) -> str:
+    """What a message says in short."""
+    return message.strip().partition("\n")[0]
 
 
 def plural(count: int, word: str) -> str:

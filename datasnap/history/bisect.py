@@ -128,7 +128,10 @@ def line_of(
 def _check_end(id: SnapshotId, answer: Answer, wanted: bool) -> None:
     end = f"the {_VERDICTS[wanted]} end, {id.hex()[:12]}"
     if answer.holds is None:
-        raise BadRange(f"the predicate cannot be evaluated at {end}", hint=answer.reason)
+        raise BadRange(
+            f"the predicate cannot be evaluated at {end}: {answer.reason}",
+            hint="Name a snapshot that has what it asks for.",
+        )
     if answer.holds != wanted:
         raise BadRange(
             f"the predicate is {'not true' if wanted else 'true'} at {end}",
