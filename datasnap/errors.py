@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class DatasnapError(Exception):
@@ -78,6 +82,31 @@ class RefExists(DatasnapError):
 
 class Conflict(DatasnapError):
     """Another writer changed what this one was about to change; nothing was committed."""
+
+
+class MergeConflict(Conflict):
+    """Both sides changed the same, each in its own way; nothing was committed.
+
+    Args:
+        source, branch: what was to be merged into what.
+        conflicts: see `datasnap.merge.conflicts.SCHEMA`.
+        waits: the merge can be gone on with once they are settled.
+    """
+
+    def __init__(
+        self, source: str, branch: str, conflicts: pa.Table, *, waits: bool = True
+    ) -> None:
+        tables = sorted(set(conflicts["table"].to_pylist()))
+        count = conflicts.num_rows
+        super().__init__(
+            f"{count:,} conflict{'s' * (count != 1)} between '{source}' and '{branch}' in "
+            f"{', '.join(tables)}; nothing was committed",
+            hint="See them with `datasnap conflicts`, settle them with `datasnap resolve`, then "
+            "`datasnap merge --continue`; or give up with `datasnap merge --abort`."
+            if waits
+            else "Choose a side with --on-conflict ours or theirs, or use `datasnap merge`.",
+        )
+        self.source, self.branch, self.conflicts = source, branch, conflicts
 
 
 class BadInput(DatasnapError):

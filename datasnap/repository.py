@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import datasnap.merges as merges
+import datasnap.replay as replay
 from datasnap.config import Settings, cache_folder, default_author, load_settings
-from datasnap.errors import UnknownName, UsageError
+from datasnap.errors import CorruptData, UnknownName, UsageError
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
-from datasnap.snapshots.objects import SnapshotId
+from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import Refs, check_name
 from datasnap.snapshots.revisions import Revisions
@@ -69,7 +71,7 @@ class Repository:
         #: else complains about.
         self.workbenches: list[Workbench] = []
         weakref.finalize(self, self.workbenches.clear)
-        self._revisions = Revisions(self.refs, self.objects, self._snapshot_ids)
+        self._revisions = Revisions(self.refs, self.objects, self._snapshots_starting)
 
     def __repr__(self) -> str:
         return f"<datasnap repository {self.url}>"
@@ -110,6 +112,7 @@ class Repository:
         author: str | None = None,
         metadata: Mapping[str, str] | None = None,
         allow_empty: bool = False,
+        merges: tuple[SnapshotId, ...] = (),
         progress: Progress = silent,
     ) -> Transaction:
         """Begin a change of one branch, to be used as a context manager.
@@ -124,6 +127,7 @@ class Repository:
             author: None: the setting `author.name`, $DATASNAP_AUTHOR, git's user, the login.
             metadata: texts to keep with the snapshot.
             allow_empty: commit even when nothing changed.
+            merges: snapshots that become parents too; `merge` is what brings in their changes.
         """
         return Transaction(
             self,
@@ -132,6 +136,7 @@ class Repository:
             author or self.settings.author.name or default_author(),
             metadata or {},
             allow_empty=allow_empty,
+            merges=merges,
             progress=progress,
         )
 
@@ -321,6 +326,18 @@ class Repository:
         line = line_of(self._revisions.first_parents(self.resolve(bad)), start)
         return bisect(line, test.at, report or (lambda step: None))
 
+    # What brings histories together, each beside what carries it out.
+    merge = merges.merge
+    revert = merges.revert
+    cherry_pick = merges.cherry_pick
+    conflicts = merges.conflicts
+    resolve_conflicts = merges.resolve_conflicts
+    continue_merge = merges.continue_merge
+    abort_merge = merges.abort_merge
+    rebase = replay.rebase
+    reset = replay.reset
+    restore = replay.restore
+
     def connect(self, at: str = "HEAD") -> duckdb.DuckDBPyConnection:
         """A DuckDB connection at a snapshot; see `datasnap.query.session`."""
         from datasnap.query.session import connect
@@ -424,12 +441,13 @@ class Repository:
             return None
         return self.resolve(revision)
 
-    def _snapshot_ids(self) -> Iterator[SnapshotId]:
-        """All snapshots that the refs reach."""
-        seen: set[SnapshotId] = set()
-        for start in {*self.refs.branches().values(), *self.refs.tags().values()}:
-            for id, _ in walk(self.objects, start):
-                if id in seen:
-                    break
-                seen.add(id)
-        return iter(seen)
+    def _snapshots_starting(self, digits: str) -> list[SnapshotId]:
+        """Snapshots by the first digits of their IDs, also such as no ref leads to any more."""
+        found = []
+        for id in map(ObjectId, self.store.starting(digits)):
+            try:
+                self.objects.get(id, objects.Snapshot)
+            except CorruptData:  # another kind of object
+                continue
+            found.append(SnapshotId(id))
+        return found

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from msgspec.structs import replace
 
-from datasnap.edits.columns import ColumnVerbs
+from datasnap.edits.merging import MergeVerbs
 from datasnap.edits.unit import TableChange, check_table_name
 from datasnap.errors import RefExists, UsageError
 from datasnap.snapshots import objects
-from datasnap.tables.alter import check_columns
-from datasnap.tables.manifest import arrow_schema, fields_by_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TableChange", "Transaction", "check_table_name"]
 
 
-class Transaction(ColumnVerbs):
+class Transaction(MergeVerbs):
     """A unit of work on one branch; made by `Repository.transaction`, used as a context manager.
 
     Leaving the block commits; leaving it by an exception drops everything. Every verb sees what
@@ -48,6 +45,9 @@ class Transaction(ColumnVerbs):
         Raises:
             BadQuery: DuckDB refuses it. Else as `write`.
         """
+        from datasnap.query.expressions import check_query
+
+        check_query(query)
         return self.write(table, self.sql(query), key=key)
 
     def copy(self, source: str, to: str) -> TableChange:
@@ -95,37 +95,15 @@ class Transaction(ColumnVerbs):
         self._check_new(to)
         if (rows is None) == (fraction is None):
             raise UsageError("say how many rows, or which fraction of them: one of the two")
-        if not (0 <= fraction <= 1 if fraction is not None else (rows or 0) >= 0):
-            raise UsageError("a sample has 0 rows or more, or a fraction of 0 to 1")
+        if rows is not None and not (isinstance(rows, int | np.integer) and rows >= 0):
+            raise UsageError(f"a sample has 0 rows or more, not {rows!r}")
+        if fraction is not None and not (isinstance(fraction, int | float) and 0 <= fraction <= 1):
+            raise UsageError(f"the fraction of a sample is from 0 to 1, not {fraction!r}")
         wanted = rows if rows is not None else round((fraction or 0) * before.rows)
         numbers = pa.array(np.arange(before.rows))
         seeds = pa.repeat(pa.scalar(seed, pa.int64()), before.rows)
         order = np.argsort(hash_rows([numbers, seeds]), kind="stable")
         return self._only(before, np.sort(order[:wanted]), to)
-
-    def set_key(
-        self, table: str, key: str | Sequence[str], *, keep_order: bool = False
-    ) -> TableChange:
-        """Give a table another key, or `()`: none. Rows in its order already are not written.
-
-        Raises:
-            UnknownName; BadKey: the columns do not name each row, or hold nulls.
-        """
-        from datasnap.tables.keyed import with_key
-        from datasnap.tables.order import rises
-
-        before, since = self._existing(table), self._session.added_bytes
-        names = [key] if isinstance(key, str) else list(key)
-        check_columns(before, names)
-        fields = tuple(fields_by_name(before)[name] for name in names)
-        if not names:
-            after = replace(before, key=(), sorted=False)
-            return self._put(table, before, after, since=since)
-        batches = self._scanner.read_batches(before, table, names, 1 << 16)
-        if not keep_order and rises(batches, arrow_schema(before), names):
-            after = with_key(self._scanner, self._session, before, fields)
-            return self._put(table, before, after, since=since)
-        return self.write(table, self._reader(table, before), key=names, keep_order=keep_order)
 
     def optimize(self, table: str, *, level: int = 9) -> TableChange:
         """Lay a table out as if it had been written at once: fold overlays, join short segments

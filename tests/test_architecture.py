@@ -19,7 +19,11 @@ FLOORS = [
     ["tables"],
     ["diff"],
     ["history"],
-    ["export", "edits", "transaction", "verify", "versions", "query", "repository", "places"],
+    ["merge"],
+    [
+        *("edits", "export", "query", "transaction", "verify", "versions"),
+        *("pending", "merges", "replay", "repository", "places"),
+    ],
     ["cli"],
     ["__init__", "__main__"],
 ]

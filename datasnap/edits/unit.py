@@ -16,9 +16,10 @@ from datasnap.snapshots.commit import commit, commit_detached, put, table_entry
 from datasnap.snapshots.objects import Entry, SnapshotId, TableId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import SessionStats
+from datasnap.tables.alter import check_told_apart
 from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.edit import TableEditor
-from datasnap.tables.manifest import arrow_schema, fields_by_name
+from datasnap.tables.manifest import arrow_schema, fields_by_name, key_names
 from datasnap.tables.scan import Scanner
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class TableChange:
             is one deleted and one inserted.
         added, removed, retyped: columns by name, compared with the version before.
         renamed: columns by their old names, and the new ones.
+        key: the key columns, where the table has another key than before.
         changed: whether the table differs from the version before.
         rewritten: segments that `optimize` wrote anew.
         size: bytes of chunks and objects that the change added to the store, before packing.
@@ -55,6 +57,7 @@ class TableChange:
     removed: tuple[str, ...] = ()
     retyped: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    key: tuple[str, ...] | None = None
     changed: bool = True
     rewritten: int = 0
     size: int = 0
@@ -73,14 +76,15 @@ class UnitOfWork:
         *,
         allow_empty: bool = False,
         progress: Progress = silent,
+        merges: tuple[SnapshotId, ...] = (),
         detached: SnapshotId | None = None,
     ) -> None:
         self._repository, self.branch = repository, branch
         self.message, self._author, self._metadata = message, author, dict(metadata)
         self._allow_empty, self._progress = allow_empty, progress
-        #: Where it begins instead of at the branch, which then is not moved; and what it merges.
+        #: Where it begins instead of at the branch, which then is not moved.
         self._detached = detached
-        self._other_parents: tuple[SnapshotId, ...] = ()
+        self._other_parents = merges
         self._entries: dict[str, Entry | None] = {}
         self._open = self._abandoned = False
         self.changes: list[TableChange] = []
@@ -138,9 +142,11 @@ class UnitOfWork:
         """What evaluates SQL over a table's rows.
 
         Raises:
-            BadInput: a column has the name by which DuckDB counts rows.
+            BadInput: a column has the name by which DuckDB counts rows, or SQL takes two for one.
         """
-        if _ROW_NUMBER in fields_by_name(self._existing(table)):
+        columns = fields_by_name(self._existing(table))
+        check_told_apart(table, columns)
+        if _ROW_NUMBER in columns:
             raise BadInput(
                 f"'{table}' has a column '{_ROW_NUMBER}', which DuckDB takes for the row's number",
                 hint="Rename it first: `datasnap rename-column`.",
@@ -291,4 +297,5 @@ def _compare(
             if old_schema.field(old[id]).type != new_schema.field(new[id]).type
         ),
         renamed=tuple((old[id], new[id]) for id in kept if old[id] != new[id]),
+        key=tuple(key_names(after)) if before.key != after.key else None,
     )

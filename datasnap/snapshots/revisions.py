@@ -16,7 +16,7 @@ where this copy's refs have been.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, time, timedelta
 
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
@@ -33,17 +33,16 @@ class Revisions:
     """Resolves revisions against a repository's refs and snapshots.
 
     Args:
-        snapshot_ids: all snapshots in the repository, reachable or not; asked for only when a
-            prefix of an ID has to be completed.
+        starting: the snapshots whose IDs begin with some digits, reachable or not.
     """
 
     def __init__(
         self,
         refs: Refs,
         objects: ObjectReader,
-        snapshot_ids: Callable[[], Iterable[SnapshotId]],
+        starting: Callable[[str], Sequence[SnapshotId]],
     ) -> None:
-        self._refs, self._objects, self._snapshot_ids = refs, objects, snapshot_ids
+        self._refs, self._objects, self._starting = refs, objects, starting
 
     def resolve(self, revision: str) -> SnapshotId:
         """The snapshot that a revision names.
@@ -90,7 +89,7 @@ class Revisions:
         raise UnknownName("ref", name, known)
 
     def _by_prefix(self, prefix: str) -> SnapshotId | None:
-        found = sorted(id for id in self._snapshot_ids() if id.hex().startswith(prefix))
+        found = self._starting(prefix)
         if len(found) > 1:
             names = ", ".join(id.hex()[: len(prefix) + 4] for id in found[:4])
             raise AmbiguousId(

@@ -102,6 +102,18 @@ class Index:
                 row += 1
         return None
 
+    def starting(self, digits: str, kind: int) -> list[bytes]:
+        """IDs of records of a kind whose hexadecimal digits begin so, as far as is known."""
+        low, high = (np.uint64(int(digits[:16].ljust(16, fill), 16)) for fill in "0f")
+        found = set()
+        for table in self._tables.values():
+            first = np.searchsorted(table.prefixes, low)
+            last = np.searchsorted(table.prefixes, high, side="right")
+            for entry in table.entries[first:last]:
+                if entry["kind"] == kind and entry["id"].tobytes().hex().startswith(digits):
+                    found.add(entry["id"].tobytes())
+        return sorted(found)
+
     @property
     def empty(self) -> bool:
         """Whether no record is known: the store is new, or its index was lost."""

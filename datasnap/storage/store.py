@@ -132,6 +132,11 @@ class Store:
                 found[id] = record
         return [found[id] for id in ids]
 
+    def starting(self, digits: str) -> list[bytes]:
+        """IDs of the objects whose hexadecimal digits begin so."""
+        self._index.refresh()
+        return self._index.starting(digits, OBJECT)
+
     def kinds(self) -> npt.NDArray[np.uint8]:
         """The kind of every record that the store has."""
         return self._index.kinds()

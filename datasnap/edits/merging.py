@@ -1,0 +1,175 @@
+"""Verbs that bring in what other snapshots did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasnap.diff.tables import TableDiff
+from datasnap.edits.columns import ColumnVerbs
+from datasnap.edits.unit import TableChange
+from datasnap.errors import BadInput, UnknownName
+from datasnap.merge.columns import Side
+from datasnap.merge.conflicts import SCHEMA, as_table, key_text
+from datasnap.merge.settling import Settled, Settlement
+from datasnap.merge.tables import Merged, merge_tables, settled_whole
+from datasnap.snapshots import objects
+from datasnap.snapshots.objects import Entry, SnapshotId
+from datasnap.tables.manifest import key_names
+
+_NOT_THERE: dict[str, Entry] = {}
+
+
+class MergeVerbs(ColumnVerbs):
+    """What brings in tables and changes of other snapshots."""
+
+    def restore(self, table: str, revision: str, *, to: str | None = None) -> TableChange:
+        """Make a table what it was in another version; it shares everything with that.
+
+        Args:
+            to: another name for it here.
+
+        Raises:
+            UnknownName: there is no such revision, or it has no such table.
+        """
+        self._check_open()
+        id = self._repository.resolve(revision)
+        found = self._entries_of(id).get(table)
+        if found is None:
+            known = self._entries_of(id)
+            raise UnknownName("table", table, known, where=f"at {revision}")
+        since = self._session.added_bytes
+        after = self._objects.get(found.id, objects.Table)
+        return self._take(to or table, after, since)
+
+    def bring_in(
+        self,
+        theirs: SnapshotId,
+        *,
+        base: SnapshotId | None,
+        settle: Side = None,
+        settled: Settlement | None = None,
+    ) -> pa.Table:
+        """Do to the tables here what was done from `base` to `theirs`: a three-way merge.
+
+        Args:
+            base: None: nothing is in common.
+            settle: whose side is taken in conflicts.
+            settled: by table, instead.
+
+        Returns:
+            The conflicts that were not settled (see `datasnap.merge.conflicts.SCHEMA`). The
+            tables that have some are left as they are here.
+
+        Raises:
+            BadQuery, BadInput: a query that is to settle conflicts does not.
+        """
+        self._check_open()
+        before = self._entries_of(base) if base else _NOT_THERE
+        after = self._entries_of(theirs)
+        conflicts = [SCHEMA.empty_table()]
+        for name in sorted({*before, *after}):
+            ours = self._entry(name)
+            was, now = before.get(name), after.get(name)
+            if now in (was, ours):
+                continue
+            since = self._session.added_bytes
+            if ours == was:
+                self._take(name, self._version(now), since)
+                continue
+            how = (settled or {}).get(name, Settled(settle))
+            versions = self._version(was), self._version(ours), self._version(now)
+            found = self._merged(versions, how.take)
+            if how.sql is not None and found.conflicts:
+                snapshots = {"base": base, "ours": self._base, "theirs": theirs}
+                self._settle_by_query(name, versions, found, how.sql, snapshots)
+            elif found.conflicts:
+                key = key_names(versions[1]) if versions[1] else []
+                conflicts.append(as_table(name, key, found.conflicts))
+            else:
+                self._put(name, versions[1], found.table, since=since, rows=found.rows)
+        return pa.concat_tables(conflicts)
+
+    def _merged(
+        self,
+        versions: tuple[objects.Table | None, objects.Table | None, objects.Table | None],
+        settle: Side,
+    ) -> Merged:
+        base, ours, theirs = versions
+        if ours is None or theirs is None:
+            why = "one side dropped it and the other changed it"
+            return settled_whole(why, base, ours, theirs, settle)
+        return merge_tables(self._editor(ours), base, ours, theirs, settle)
+
+    def _settle_by_query(
+        self,
+        name: str,
+        versions: tuple[objects.Table | None, objects.Table | None, objects.Table | None],
+        found: Merged,
+        query: str,
+        snapshots: Mapping[str, SnapshotId | None],
+    ) -> None:
+        """Let the rows of a query take the place of those in conflict.
+
+        Raises:
+            BadQuery; BadInput: it leaves some out.
+        """
+        ours = versions[1]
+        key = key_names(ours) if ours else []
+        conflicts = as_table(name, key, found.conflicts)
+        rows = self._asked(query, conflicts, snapshots)
+        by_row = ours is not None and conflicts["key"].null_count == 0
+        if not by_row:
+            self.write(name, rows)
+            return
+        for column in key:
+            if column not in rows.schema.names:
+                raise BadInput(
+                    f"the query gives no '{column}', a key column of '{name}'",
+                    hint="Its rows take the place of those in conflict: by their key.",
+                )
+        given = key_text(key, [rows[column].combine_chunks() for column in key])
+        missing = conflicts.filter(pc.invert(pc.is_in(conflicts["key"], given)))
+        if missing.num_rows:
+            some = ", ".join(missing["key"].unique().to_pylist()[:5])
+            raise BadInput(
+                f"the query leaves out rows of '{name}' that are in conflict: {some}",
+                hint="It must give a row for each: `SELECT DISTINCT key FROM conflicts`.",
+            )
+        merged = self._merged(versions, "ours")
+        self._put(name, ours, merged.table, since=self._session.added_bytes, rows=merged.rows)
+        self.upsert(name, rows)
+
+    def _asked(
+        self,
+        query: str,
+        conflicts: pa.Table,
+        snapshots: Mapping[str, SnapshotId | None],
+    ) -> pa.Table:
+        """The rows of a query over `base`, `ours` and `theirs` (schemas) and `conflicts`."""
+        from datasnap.query.session import add_schema, run_sql
+
+        connection = self.connect(query)  # type: ignore[attr-defined]
+        for schema, id in snapshots.items():
+            tables = {n: e.id for n, e in self._entries_of(id).items()} if id else {}
+            add_schema(connection, schema, tables)
+        connection.register("conflicts", conflicts)
+        return run_sql(connection, query).to_arrow_table()
+
+    def _take(self, name: str, after: objects.Table | None, since: int) -> TableChange:
+        """Let a version from elsewhere be the table's next one."""
+        before = self._find(name)
+        rows: tuple[int | None, int | None, int | None] = (0, 0, 0)
+        if before is not None and after is not None:
+            found = TableDiff(name, before, after, self._scanner)
+            rows = (found.added, found.removed, found.changed)
+        return self._put(name, before, after, since=since, rows=rows)
+
+    def _version(self, entry: Entry | None) -> objects.Table | None:
+        return self._objects.get(entry.id, objects.Table) if entry else None
+
+    def _entries_of(self, id: SnapshotId) -> Mapping[str, Entry]:
+        snapshot = self._objects.get(id, objects.Snapshot)
+        return self._objects.get(snapshot.tree, objects.Tree).entries

@@ -1,0 +1,178 @@
+"""Three-way merge of columns: what theirs did to the base's columns, done to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from datasnap.diff.columns import Pair
+from datasnap.snapshots.objects import FieldId, Table
+from datasnap.tables.alter import with_names, without_columns
+from datasnap.tables.manifest import arrow_schema, fields_by_name
+
+#: Whose side conflicts are settled on; None: they are not.
+Side = Literal["ours", "theirs"] | None
+
+
+class ColumnConflict(NamedTuple):
+    """A column that both sides changed, each in its own way; and what each made of it."""
+
+    column: str
+    base: str | None
+    ours: str | None
+    theirs: str | None
+
+
+@dataclass
+class ColumnMerge:
+    """What is to be done to ours so that its columns are the merged ones.
+
+    Attributes:
+        drop: columns by their names in ours.
+        rename: ours' names, and the merged ones.
+        cast: types by ours' names.
+        add: fields of theirs to be added as new columns, as they are to be declared.
+        same: fields of theirs and the fields of ours that they are merged into.
+        conflicts: what was not settled.
+    """
+
+    drop: list[str] = field(default_factory=list)
+    rename: dict[str, str] = field(default_factory=dict)
+    cast: dict[str, pa.DataType] = field(default_factory=dict)
+    add: dict[FieldId, pa.Field] = field(default_factory=dict)
+    same: dict[FieldId, FieldId] = field(default_factory=dict)
+    conflicts: list[ColumnConflict] = field(default_factory=list)
+
+    def renamed(self, ours: Table) -> Table:
+        """Ours with columns dropped and renamed, and declared as they are to be."""
+        table = without_columns(ours, self.drop) if self.drop else ours
+        return with_names(table, self.rename) if self.rename else table
+
+
+class Version(NamedTuple):
+    """One side, compared with the base.
+
+    Attributes:
+        pairs: the base's columns that it still has, by the base's field.
+        changed: the base's fields that have cells that it changed.
+    """
+
+    table: Table
+    pairs: Mapping[FieldId, Pair]
+    changed: set[FieldId]
+
+
+def merge_columns(base: Table, ours: Version, theirs: Version, settle: Side) -> ColumnMerge:
+    """Merge the columns of two versions.
+
+    A column that one side dropped goes, unless the other changed it; a name or a type that one
+    side changed is taken; a column that one side added is added. Columns of one name and type
+    that both added are one, merged by cell.
+    """
+    merge = ColumnMerge()
+    for name, id in fields_by_name(base).items():
+        _merge_kept(
+            merge, name, ours.pairs.get(id), theirs.pairs.get(id), id, (ours, theirs), settle
+        )
+    _merge_added(merge, ours, theirs, settle)
+    _keep_apart(merge, ours.table, settle)
+    return merge
+
+
+def _merge_kept(
+    merge: ColumnMerge,
+    name: str,
+    ours: Pair | None,
+    theirs: Pair | None,
+    id: FieldId,
+    versions: tuple[Version, Version],
+    settle: Side,
+) -> None:
+    """A column of the base."""
+    if ours is None and theirs is None:
+        return
+    if ours is None or theirs is None:
+        _merge_dropped(merge, name, ours, theirs, id, versions, settle)
+        return
+    merge.same[theirs.new] = ours.new
+    before, mine, other = ours.before, ours.after, theirs.after
+    for change in ("name", "type"):
+        was, is_mine, is_other = (getattr(f, change) for f in (before, mine, other))
+        if is_other in (was, is_mine):
+            continue
+        if is_mine != was and settle is None:
+            said = [f"{f.name}: {f.type}" for f in (before, mine, other)]
+            merge.conflicts.append(ColumnConflict(name, *said))
+        elif is_mine == was or settle == "theirs":
+            todo: dict[str, object] = merge.rename if change == "name" else merge.cast  # type: ignore[assignment]
+            todo[mine.name] = is_other
+
+
+def _merge_dropped(
+    merge: ColumnMerge,
+    name: str,
+    ours: Pair | None,
+    theirs: Pair | None,
+    id: FieldId,
+    versions: tuple[Version, Version],
+    settle: Side,
+) -> None:
+    """A column that one side has dropped."""
+    kept = ours or theirs
+    assert kept is not None
+    keeper = versions[0 if ours else 1]
+    touched = kept.before.name != kept.after.name or kept.before.type != kept.after.type
+    if touched or id in keeper.changed:
+        if settle is None:
+            said = [
+                None if p is None else f"{p.after.name}: {p.after.type}" for p in (ours, theirs)
+            ]
+            was = f"{kept.before.name}: {kept.before.type}"
+            merge.conflicts.append(ColumnConflict(name, was, *said))
+        elif settle == "theirs" and theirs is not None:
+            merge.add[theirs.new] = theirs.after
+        elif settle == "theirs" and ours is not None:
+            merge.drop.append(ours.after.name)
+    elif ours is not None:
+        merge.drop.append(ours.after.name)
+
+
+def _merge_added(merge: ColumnMerge, ours: Version, theirs: Version, settle: Side) -> None:
+    """Columns that theirs has added."""
+    mine = dict(_added(ours))
+    by_name = {column.name: (id, column) for id, column in mine.items()}
+    taken = {merge.rename.get(n, n) for n in fields_by_name(ours.table) if n not in merge.drop}
+    for id, column in _added(theirs):
+        found = by_name.get(column.name)
+        if found is not None and found[1].type == column.type:
+            merge.same[id] = found[0]
+        elif column.name not in taken:
+            merge.add[id] = column.with_nullable(True)
+        elif settle is None:
+            other = f"{column.name}: {found[1].type}" if found else "(another column)"
+            merge.conflicts.append(
+                ColumnConflict(column.name, None, other, f"{column.name}: {column.type}")
+            )
+        elif settle == "theirs" and found is not None:
+            merge.drop.append(column.name)
+            merge.add[id] = column.with_nullable(True)
+
+
+def _keep_apart(merge: ColumnMerge, ours: Table, settle: Side) -> None:
+    """No column may be renamed to the name of one that ours has besides."""
+    for old, new in list(merge.rename.items()):
+        if new in fields_by_name(ours) and new not in merge.drop and new not in merge.rename:
+            del merge.rename[old]
+            if settle != "ours":
+                merge.conflicts.append(ColumnConflict(old, old, f"another column {new}", new))
+
+
+def _added(version: Version) -> Iterator[tuple[FieldId, pa.Field]]:
+    known = {pair.new for pair in version.pairs.values()}
+    schema = arrow_schema(version.table)
+    for name, id in fields_by_name(version.table).items():
+        if id not in known:
+            yield id, schema.field(name)
