@@ -99,7 +99,7 @@ def reserve(
     tail = _tail(base)
     size = _room(physical, type, rows, _unencoded(tail) + more_bytes)
     coded = _coded_room(base, rows, more_bytes) if _is_coded(physical, base, tail) else size
-    known = _widen(bounds_of(base), values, type) if values else bounds_of(base)
+    known = _widen(_bounds(tail), values, type) if values else _bounds(tail)
     if coded < size:
         return _leaf(physical, rows, coded, [_PLAIN, _RLE, _RLE_DICTIONARY], known)
     return _leaf(physical, rows, size, [_PLAIN, _RLE], known)
@@ -158,7 +158,10 @@ def _fill(pieces: Sequence[bytes | memoryview], room: int) -> bytes:
 
 def bounds_of(leaf: Leaf) -> Bounds:
     """The bounds that a leaf's statistics give, and whether it may hold nulls."""
-    tail = _tail(leaf)
+    return _bounds(_tail(leaf))
+
+
+def _bounds(tail: thrift.Fields) -> Bounds:
     given = tail[_STATISTICS][1] if _STATISTICS in tail else {}
     nulls = _NULL_COUNT not in given or given[_NULL_COUNT][1] > 0
     if _MIN in given and _MAX in given:

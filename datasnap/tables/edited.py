@@ -6,7 +6,6 @@ nothing. Its key is made of the chunk, the overlay and the field, so it can neve
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import time
@@ -90,9 +89,6 @@ class EditedColumns:
     def __init__(self, records: Records, objects: ObjectReader, caches: ColumnCaches) -> None:
         self._records, self._objects, self._caches = records, objects, caches
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
-        # DuckDB reads ahead in many threads. More than there are cores would only wait for each
-        # other's turn in the interpreter, in the midst of their work and with all its memory.
-        self._turns = threading.Semaphore(os.cpu_count() or 1)
         self._values = lru_cache(_KEPT_VALUES)(self._read_values)
 
     def place(self, view: View, field: FieldId, type: pa.DataType) -> Placed:
@@ -158,11 +154,10 @@ class EditedColumns:
         overlay = self._objects.get(edited.overlay, Overlay)
         values = self._values(overlay.values)
         (record,) = self._records.read_many([edited.column.chunk])
-        with self._turns:
-            start = time.thread_time()
-            edits = decode_edits(overlay, values, {edited.column.field: edited.type})
-            made = _make(edited, edits, record)
-            work = time.thread_time() - start
+        start = time.thread_time()
+        edits = decode_edits(overlay, values, {edited.column.field: edited.type})
+        made = _make(edited, edits, record)
+        work = time.thread_time() - start
         if self._caches.disk is not None and work > _WORTH_KEEPING:
             self._caches.disk.put(key, made)
         return made
