@@ -24,6 +24,7 @@ import figures
 import footprint
 import imports
 import machine
+import merges
 import reads
 from data import cache
 from datasets import Dataset
@@ -40,6 +41,7 @@ GROUPS = (
     "commits",
     "larger",
     "diffs",
+    "merges",
     "branch",
     "query",
     "read",
@@ -82,6 +84,7 @@ class Bench:
             measures["commits"] = lambda: edits.many_commits(dataset, work)
             measures["larger"] = lambda: edits.larger(dataset, work, repeat)
             measures["diffs"] = lambda: diffs.all_diffs(dataset, work, repeat)
+            measures["merges"] = lambda: merges.merges(dataset, work, repeat)
             measures["branch"] = lambda: footprint.branches(stage.stand, work, repeat)
             measures["memory"] = lambda: footprint.peak_memory(rows, 4 * rows, dataset, work)
         return measures.get(group, lambda: iter(()))

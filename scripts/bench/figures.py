@@ -109,6 +109,8 @@ def quantity(value: float | None, unit: str) -> str:
         return "—"
     if unit == "s":
         return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:{_digits(value * 1e3)}} ms"
+    if unit == "×":
+        return f"{value:.2f} ×"
     if unit == "MiB":
         return f"{value / 2**20:,.0f} MiB"
     for size, name in ((1e6, "MB"), (1e3, "kB")):
@@ -138,6 +140,8 @@ def _limit(bar: float, unit: str) -> str:
     """A bar without decimals that nobody set."""
     if unit == "s":
         return f"{bar:g} s" if bar >= 0.1 else f"{bar * 1e3:g} ms"
+    if unit == "×":
+        return f"{bar:g} ×"
     return f"{bar / 2**20:g} MiB" if bar >= 2**20 else f"{bar / 2**10:g} KiB"
 
 
