@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import time
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -66,8 +67,8 @@ def _fit(field: pa.Field, table: str, value: object) -> pa.Array:
             raise ValueError("a key is never null")
         if isinstance(value, bool) and not pt.is_boolean(type):
             raise ValueError("a boolean is none")
-        if isinstance(value, str) and not pt.is_string(type):
-            return _parse(value, field.type, type)
+        if isinstance(value, int | str) and not pt.is_string(type):
+            return _parse(str(value).strip(), field.type, type)
         if isinstance(value, uuid.UUID):
             value = str(value) if pt.is_string(type) else value.bytes
         return cast_column(pa.array([value]), field, table)
@@ -84,7 +85,9 @@ def _parse(text: str, type: pa.DataType, stored: pa.DataType) -> pa.Array:
         return pa.array([uuid.UUID(text).bytes], stored)
     if pt.is_binary(stored) or pt.is_fixed_size_binary(stored):
         return _parse_bytes(text).cast(stored)
-    return pa.array([text.strip()]).cast(stored)
+    if pt.is_time(stored):
+        return pa.array([time.fromisoformat(text)]).cast(stored)
+    return pa.array([text]).cast(stored)
 
 
 def _parse_bytes(text: str) -> pa.Array:

@@ -121,13 +121,8 @@ class RowFinder:
         if table.sorted and table.key == fields:
             segments = [segments[self._segment_of(table, list(key.values()))]]
         fresh = [segment for segment in segments if (fields, segment) not in self._searched]
-        for segment, place in zip(
-            fresh, ahead(lambda one: self._search(one, table, key), fresh), strict=False
-        ):
-            self._searched[fields, segment] = place
-            if place is not None:
-                return place
-        return None
+        found = ahead(lambda segment: self._search(segment, table, key), fresh)
+        return next((place for place in found if place is not None), None)
 
     def _key_in(self, id: TableId) -> Cells | None:
         """The key by the fields of a version, in its types; None: no row there can have it."""
@@ -162,4 +157,6 @@ class RowFinder:
         for id, value in key.items():
             here &= np.asarray(pc.fill_null(pc.equal(columns[id], value[0]), False), bool)
         found = np.flatnonzero(here)
-        return Place(view, int(found[0])) if len(found) else None
+        place = Place(view, int(found[0])) if len(found) else None
+        self._searched[tuple(key), segment] = place
+        return place

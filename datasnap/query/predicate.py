@@ -46,15 +46,17 @@ class Predicate:
         Raises:
             BadQuery: it does not give one boolean. Whatever reading can raise.
         """
-        connection = connect(self._repository, snapshot, query=self._query)
+        try:
+            connection = connect(self._repository, snapshot, query=self._query)
+        except duckdb.Error as error:
+            raise query_error(error) from error
         try:
             relation = connection.sql(self._query)
             types, rows = relation.types, relation.limit(2).fetchall()
+        except _UNTOLD as error:
+            return Answer(None, query_error(error).message)
         except duckdb.Error as error:
-            said = query_error(error)
-            if isinstance(error, _UNTOLD) and not str(error).startswith("Traceback"):
-                return Answer(None, said.message)
-            raise said from error
+            raise query_error(error) from error
         finally:
             connection.close()
         if len(types) != 1 or len(rows) != 1:
