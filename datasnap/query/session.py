@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,8 +138,10 @@ def query_error(error: duckdb.Error) -> BadQuery:
     if not lines:
         return BadQuery("the query failed")
     if lines[0].startswith("Traceback"):
-        # An error of our file system, which DuckDB passes on as text: `module.Name: message`.
-        return BadQuery(lines[-1].partition(": ")[2] or lines[-1])
+        # An error of our file system, which DuckDB passes on as text: `module.Name: message`, and
+        # behind it, for a view, the statement.
+        said = list(takewhile(lambda line: not line.startswith("LINE "), lines))[-1]
+        return BadQuery(said.partition(": ")[2] or said)
     hint = next((line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))), "")
     return BadQuery(lines[0], hint=hint)
 
