@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datasnap.cli import data, edit, history, past, refs, store
+from datasnap.cli import data, diff, edit, history, past, refs, store
 from datasnap.cli.options import remember_repository
 
 # Plain help, not rich's panels: those take longer to draw than all else together.
@@ -58,6 +58,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "ls": store.ls,
     "log": history.log,
     "show": history.show,
+    "diff": diff.diff,
     "history": past.history,
     "blame": past.blame,
     "bisect": past.bisect,

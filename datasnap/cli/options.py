@@ -58,6 +58,14 @@ def complete_tables(incomplete: str) -> list[str]:
     return [name for name in _names("tables") if name.startswith(incomplete)]
 
 
+def complete_diff(incomplete: str) -> list[str]:
+    """What `diff` takes: refs, ranges of them, and tables."""
+    old, dots, new = incomplete.partition("..")
+    if dots:
+        return [f"{old}..{name}" for name in complete_refs(new)]
+    return complete_refs(incomplete) + complete_tables(incomplete)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Branch = Annotated[
     str | None,

@@ -119,8 +119,8 @@ class RowDiff:
         if self.columns == "changed":
             wanted = {of(pair) for pair in changes.pairs if pair.new in changes.changed.cells}
         else:
-            names = self._known(self.columns)
-            wanted = {of(pair) for pair in changes.pairs if pair.after.name in names}
+            names = set(self._known(self.columns))
+            wanted = {of(p) for p in changes.pairs if {p.before.name, p.after.name} & names}
             wanted |= {id for id, field in fields.items() if field.name in names}
         return {id: field for id, field in fields.items() if id in wanted}
 

@@ -119,8 +119,9 @@ class TableDiff:
         """The rows that differ, with their values before and after.
 
         Args:
-            columns: which columns `before` and `after` have: their names; "changed": those that
-                differ somewhere, or all if any row was added or removed; "all".
+            columns: which columns `before` and `after` have: their names in either version;
+                "changed": those that differ somewhere, or all if any row was added or removed;
+                "all".
 
         Raises:
             UnknownName: neither version has such a column.
@@ -138,7 +139,12 @@ class TableDiff:
         """
         from datasnap.diff.statistics import drifts
 
-        return drifts(self._scanner, self._changes, columns)
+        found = drifts(self._scanner, self._changes, columns)
+        if self.before is None:
+            return [msgspec.structs.replace(drift, before=None) for drift in found]
+        if self.after is None:
+            return [msgspec.structs.replace(drift, after=None) for drift in found]
+        return found
 
     @cached_property
     def _pairs(self) -> list[Pair]:
