@@ -9,7 +9,7 @@ it was has its old segments again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,9 @@ from datasnap.tables.rowhash import hash_rows
 
 Columns = Mapping[FieldId, pa.Array]
 Mask = npt.NDArray[np.bool]
+
+#: Of so many keys one is searched for; those behind it are mostly as many rows further on.
+_STRIDE = 256
 
 
 class Count(NamedTuple):
@@ -145,6 +148,21 @@ class Differ:
                 same.add(id)
         return same
 
+    def _equal_but_for_rows(self, view: View, now: Columns, kept: Mask, same: Mask) -> set[FieldId]:
+        """Fields in which nothing changed but that rows came and went: where, once that is undone,
+        the values are those of the chunk. Only rows that went are read."""
+        gone, came = np.flatnonzero(~kept), np.flatnonzero(~same)
+        if not small_rows(Edits(len(kept), gone, came)):
+            return set()
+        undo = _undoing(kept, same)
+        types = {id: self.types[id] for id in now}
+        old = self.editor.scanner.take(view, types, gone, stored=True) if len(gone) else {}
+        return {
+            id
+            for id, array in now.items()
+            if chunk_id(replace(undo, inserted=old).apply(id, array)) == view.columns[id].chunk
+        }
+
     def _compare(
         self,
         view: View,
@@ -176,15 +194,15 @@ class Differ:
         cells: dict[FieldId, Cells] = {}
         if not kept.any() or not wanted:
             return Comparison(kept, same, before, cells)
-        keep, stay = pa.array(kept), pa.array(same)
-        all_kept, all_same = bool(kept.all()), bool(same.all())
-        values = {id: now[id] if all_same else now[id].filter(stay) for id in wanted}
-        if stored and all_kept and not all_same:
-            # Rows only came: hashing tells quicker than decoding that nothing else changed.
-            equal = self._hashed(view, values, wanted)
+        if stored and not (kept.all() and same.all()):
+            # Rows only came or went: hashing tells quicker than comparing that nothing else did.
+            equal = self._equal_but_for_rows(view, {id: now[id] for id in wanted}, kept, same)
             wanted = {id: type for id, type in wanted.items() if id not in equal}
             if not wanted:
                 return Comparison(kept, same, before, cells)
+        keep, stay = pa.array(kept), pa.array(same)
+        all_kept, all_same = bool(kept.all()), bool(same.all())
+        values = {id: now[id] if all_same else now[id].filter(stay) for id in wanted}
         positions = np.flatnonzero(kept)
         for id, old in self.editor.scanner.edited.columns(view, wanted, stored=stored).items():
             differ = rows_differ(old if all_kept else old.filter(keep), values[id])
@@ -193,13 +211,33 @@ class Differ:
         return Comparison(kept, same, before, cells)
 
 
+def _undoing(kept: Mask, same: Mask) -> Edits:
+    """What makes rows now to rows before: values of those that went are still to come."""
+    gone, stayed = np.flatnonzero(~kept), np.append(np.flatnonzero(same), len(same))
+    return Edits(len(same), np.flatnonzero(~same), stayed[gone - np.arange(len(gone))])
+
+
 def align_keys(old: Sequence[pa.Array], new: Sequence[pa.Array]) -> tuple[Mask, Mask, Positions]:
     """Match rows in key order: see `Comparison`."""
-    at = lower_bound(old, new)
-    same = equal_at(old, new, at)
+    at, same = _rising_bound(old, new)
     kept = np.zeros(len(old[0]), bool)
     kept[at[same]] = True
     return kept, same, at[~same]
+
+
+def _rising_bound(old: Sequence[pa.Array], new: Sequence[pa.Array]) -> tuple[Positions, Mask]:
+    """For each key, rising as those before, the first before that is not less, and whether it is
+    equal. Most keys stand as far on as their neighbours: only the others are searched for."""
+    count = len(new[0])
+    some = np.arange(0, count, _STRIDE)
+    shifts = lower_bound(old, [column.take(pa.array(some)) for column in new]) - some
+    at = np.arange(count) + np.repeat(shifts, _STRIDE)[:count]
+    same = equal_at(old, new, at)
+    if len(lost := np.flatnonzero(~same)):
+        keys = [column.take(pa.array(lost)) for column in new]
+        at[lost] = lower_bound(old, keys)
+        same[lost] = equal_at(old, keys, at[lost])
+    return at, same
 
 
 def align_hashes(old: Sequence[pa.Array], new: Sequence[pa.Array]) -> tuple[Mask, Mask, Positions]:

@@ -42,16 +42,25 @@ def decode_chunks(records: Records, file: VirtualFile) -> list[pa.Array]:
     return decode_file(file, whole_records(records.read_many))
 
 
-def decode_file(file: VirtualFile, fetch: Fetch) -> list[pa.Array]:
-    """The same, its bytes coming from `fetch`."""
+def decode_file(
+    file: VirtualFile, fetch: Fetch, *, as_dictionaries: Sequence[str] = ()
+) -> list[pa.Array]:
+    """The same, its bytes coming from `fetch`.
+
+    Args:
+        as_dictionaries: columns of strings that are stored with a dictionary, and wanted so:
+            as they stand there, not each value written out.
+    """
     data = file.read(0, file.size, fetch)
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+        parquet = pq.ParquetFile(
+            pa.BufferReader(data), pre_buffer=False, read_dictionary=list(as_dictionaries)
+        )
         read = parquet.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"a segment cannot be decoded: {error}") from error
     return [
-        restore(one_array(column), field)
+        one_array(column) if field.name in as_dictionaries else restore(one_array(column), field)
         for column, field in zip(read.columns, file.schema, strict=True)
     ]
 

@@ -26,6 +26,11 @@ ROWS = 5000
 FEW = [f for f in EVERY_TYPE if f[0].name in ("double", "string", "bool", "dec128", "list")]
 
 
+@pytest.fixture(autouse=True)
+def _pages_of_a_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasnap.tables.take._PAGE_ROWS", 1024)
+
+
 class Kept:
     """Records in memory, and how many bytes of them were decoded."""
 
