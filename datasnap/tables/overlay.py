@@ -411,7 +411,11 @@ def _array(message: bytes, id: FieldId, type: pa.DataType) -> pa.Array:
 
 
 def _pack(positions: Positions) -> bytes:
-    return np.diff(positions, prepend=0).astype("<u4").tobytes()
+    if not len(positions):
+        return b""  # of every column, where rows are inserted: most patches replace no cell
+    steps = positions.astype("<u4")
+    steps[1:] -= steps[:-1].copy()
+    return steps.tobytes()
 
 
 def _unpack(data: bytes) -> Positions:
