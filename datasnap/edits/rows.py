@@ -18,6 +18,7 @@ from datasnap.tables.manifest import arrow_schema, fields_by_name
 if TYPE_CHECKING:
     from datasnap.tables.edit import Edited
     from datasnap.tables.overlay import Positions
+    from datasnap.tables.sources import Source
 
 
 class RowVerbs(UnitOfWork):
@@ -48,22 +49,14 @@ class RowVerbs(UnitOfWork):
             BadInput, BadKey, UnsupportedType: the data cannot become a table.
             StorageError: the disk is full, or the store is out of reach.
         """
-        from datasnap.tables.ingest import Ingest, Target
         from datasnap.tables.sources import open_source
 
         self._check_open()
         check_table_name(table)
         parent, since = self._find(table), self._session.added_bytes
         columns = None if key is None else [key] if isinstance(key, str) else list(key)
-        ingest = Ingest(
-            Target(table, columns, parent, keep_order),
-            self._session,
-            self._chunks,
-            self._scanner,
-            self._repository.settings,
-            self._progress,
-        )
-        return self._edited(table, parent, ingest.run(open_source(data)), since)
+        made = self._ingest(table, open_source(data), columns, keep_order)
+        return self._edited(table, parent, made, since)
 
     def append(self, table: str, data: object) -> TableChange:
         """Add rows. In a table kept in key order they go where their keys belong; in any other,
@@ -143,7 +136,7 @@ class RowVerbs(UnitOfWork):
             using: SQL of other tables that the condition joins with: "banned AS b".
 
         Raises:
-            UnknownName; BadQuery: DuckDB refuses the condition.
+            UnknownName; UsageError: there is no condition; BadQuery: DuckDB refuses it.
         """
         from datasnap.tables.rows import delete_rows
 
@@ -187,7 +180,8 @@ class RowVerbs(UnitOfWork):
             alias, using: as for `delete`.
 
         Raises:
-            UnknownName; BadQuery: DuckDB refuses an expression, or its cast to the column's type.
+            UnknownName; BadQuery: DuckDB refuses an expression, or its cast to the column's type,
+                or it gives several values for a row.
             BadInput: a value does not fit. BadKey: two rows would have one key.
         """
         from datasnap.tables.incoming import cast_column
@@ -208,6 +202,22 @@ class RowVerbs(UnitOfWork):
         change = move_rows if any(id in before.key for id in values) else update_rows
         return self._edited(table, before, change(self._editor(before), rows, values), since)
 
+    def _ingest(
+        self, table: str, source: Source, key: list[str] | None, keep_order: bool
+    ) -> Edited:
+        """The table with other content; what it has already is shared."""
+        from datasnap.tables.ingest import Ingest, Target
+
+        ingest = Ingest(
+            Target(table, key, self._find(table), keep_order),
+            self._session,
+            self._chunks,
+            self._scanner,
+            self._repository.settings,
+            self._progress,
+        )
+        return ingest.run(source)
+
     def _edited(
         self, name: str, before: objects.Table | None, made: Edited, since: int
     ) -> TableChange:
@@ -226,6 +236,8 @@ class RowVerbs(UnitOfWork):
     def _rows_where(
         self, table: str, where: str, *, alias: str | None = None, using: str | None = None
     ) -> Positions:
+        if not isinstance(where, str):  # None would mean all of them
+            raise UsageError("say which rows, by an SQL condition", hint="'true' means all.")
         tables = self._table_ids()
         rows, _ = self._bench_for(table).matching(tables, table, where, alias=alias, using=using)
         return rows

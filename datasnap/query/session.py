@@ -46,6 +46,10 @@ _COLUMN_GAP = 16 << 10
 _RESERVED = ("information_schema", "pg_catalog")
 
 
+#: What DuckDB calls the number of a row of a file.
+_ROW_NUMBER = "file_row_number"
+#: The variable of a connection that lists tables which SQL cannot tell apart.
+_TWINS = "(twins)"
 def connect(
     repository: Repository,
     at: SnapshotId | None,
@@ -75,18 +79,20 @@ def connect(
         _make_views(connection, repository, ref, id, query)
     connection.execute(f"CREATE SCHEMA {quote(_OWN)}")
     if tables is not None:
-        # What a transaction writes must not depend on where it runs.
-        connection.execute("SET TimeZone = 'UTC'")
-        for name in _distinct(tables):
+        _note_twins(connection, tables)
+        for name in distinct(tables):
             _make_view(connection, _OWN, name, content_url(tables[name], name))
     elif at is not None:
         _make_views(connection, repository, _OWN, at, query)
     connection.execute(f"SET search_path = '{_OWN},main'")
     return connection
 
+        _note_twins(connection, repository.tree(at).entries)
 
 def configure(connection: duckdb.DuckDBPyConnection, repository: Repository) -> None:
-    """Settings for reading our files."""
+    """Settings for reading our files, and those that the result of a query must not depend on."""
+    # What SQL finds, shows and writes is the same wherever it runs, and for queries and edits.
+    connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET parquet_metadata_cache = true")
     if "://" not in repository.url:
         # Else DuckDB also reads columns that lie between those asked for; an edited one that
@@ -103,7 +109,7 @@ def run_sql(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBP
     try:
         relation = connection.sql(query)
     except duckdb.Error as error:
-        raise query_error(error) from error
+        raise query_error(error, _twins(connection)) from error
     if relation is None:
         raise BadQuery("the statement returns no rows", hint="Snapshots are read with SELECT.")
     return relation
@@ -132,8 +138,12 @@ def copy_result(connection: duckdb.DuckDBPyConnection, query: str, to: Path, for
         raise query_error(error) from error
 
 
-def query_error(error: duckdb.Error) -> BadQuery:
-    """DuckDB's words, in one line and a hint."""
+def query_error(error: duckdb.Error, tables: Iterable[str] = ()) -> BadQuery:
+    """DuckDB's words, in one line and a hint.
+
+    Args:
+        tables: those that may have been meant, where that is known.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return BadQuery("the query failed")
@@ -142,8 +152,35 @@ def query_error(error: duckdb.Error) -> BadQuery:
         # behind it, for a view, the statement.
         said = list(takewhile(lambda line: not line.startswith("LINE "), lines))[-1]
         return BadQuery(said.partition(": ")[2] or said)
-    hint = next((line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))), "")
-    return BadQuery(lines[0], hint=hint)
+    if unknown := re.search(r"Table with name (.+) does not exist", lines[0]):
+        return _unknown_table(unknown[1], lines[1:], list(tables))
+    if "must appear in the GROUP BY" in lines[0] and _ROW_NUMBER in lines[0]:
+        return BadQuery(
+            "an aggregate gives one value for all rows, not one for each",
+            hint="Add OVER (): max(fare) OVER () AS highest",
+        )
+    return BadQuery(lines[0], hint=_suggestion(lines[1:]))
+
+
+def _suggestion(lines: list[str]) -> str:
+    """What DuckDB proposes, behind its first line."""
+    for number, line in enumerate(lines):
+        if line.startswith("Candidate") and line.endswith(":"):
+            return " ".join(lines[number : number + 2])
+        if line.startswith("Candidate") or (line.startswith("Did you mean") and '"pg_' not in line):
+            return line
+    return ""
+
+
+def _unknown_table(name: str, lines: list[str], tables: list[str]) -> BadQuery:
+    alike = [table for table in tables if table.lower() == name.lower()]
+    if len(alike) > 1:
+        return BadQuery(
+            f"'{name}' is ambiguous: SQL takes {' and '.join(sorted(alike))} for one name",
+            hint="Rename one: ALTER TABLE … RENAME TO …; queries reach it as snapshot('NAME').",
+        )
+    hint = UnknownName("table", name, tables).hint if tables else _suggestion(lines)
+    return BadQuery(f"there is no table '{name}'", hint=hint)
 
 
 def quote(name: str) -> str:
@@ -202,13 +239,13 @@ def _macros(at: SnapshotId | None) -> Iterable[str]:
 def _wanted(
     refs: dict[str, SnapshotId], query: str | None, limit: int
 ) -> list[tuple[str, SnapshotId]]:
-    names = [name for name in _distinct(refs) if name not in _RESERVED]
+    names = [name for name in distinct(refs) if name not in _RESERVED]
     if query is not None:
         names = [name for name in names if name.lower() in query.lower()]
     return [(name, refs[name]) for name in names[-limit:]]
 
 
-def _distinct(names: Iterable[str]) -> list[str]:
+def distinct(names: Iterable[str]) -> list[str]:
     """Names that SQL can tell apart: it takes `Exp` and `exp` for one, so neither is given.
     `snapshot()` reaches both."""
     names = list(names)
@@ -224,7 +261,7 @@ def _make_views(
     query: str | None,
 ) -> None:
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(ref)}")
-    names = _distinct(repository.tree(id).entries)
+    names = distinct(repository.tree(id).entries)
     if query is not None and not (ref == _OWN and len(names) <= _FEW):
         names = [name for name in names if name.lower() in query.lower()]
     for name in names:
@@ -236,3 +273,15 @@ def _make_view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, ur
     connection.execute(
         f"CREATE VIEW {quote(schema)}.{quote(name)} AS SELECT * FROM read_parquet({literal(url)})"
     )
+
+
+def _note_twins(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    names = list(names)
+    if twins := sorted(set(names) - set(distinct(names))):
+        listed = ", ".join(map(literal, twins))
+        connection.execute(f"SET VARIABLE {quote(_TWINS)} = [{listed}]")
+
+
+def _twins(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    row = connection.execute(f"SELECT getvariable({literal(_TWINS)})").fetchone()
+    return list(row[0] or []) if row else []

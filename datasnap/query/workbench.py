@@ -6,9 +6,9 @@ than most evaluations.
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datasnap.errors import BadQuery
+from datasnap.query.expressions import check_expression, check_from, check_type, several_rows
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
-from datasnap.query.session import configure, literal, query_error, quote
+from datasnap.query.session import configure, distinct, literal, query_error, quote
 from datasnap.snapshots.objects import TableId
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 #: The column of a result that holds the number of each row in the table, from 0.
 ROW = "(row)"
 _BATCH_ROWS = 1 << 17
-#: Window functions and subqueries give rows in the order they please.
-_UNORDERED = re.compile(r"\b(over|select)\b", re.IGNORECASE)
+#: Steps of a plan that keep the rows in order. Others, joins and windows, give them as they please.
+_IN_ORDER = {"READ_PARQUET", "PROJECTION", "FILTER"}
 
 
 class Workbench:
@@ -40,7 +41,6 @@ class Workbench:
         self._views: list[str] = []
         self._connection.register_filesystem(self._files)
         configure(self._connection, repository)
-        self._connection.execute("SET TimeZone = 'UTC'")
 
     def read_through(self, scanner: Scanner) -> None:
         """Read tables through a scanner from here on: a transaction's own."""
@@ -73,24 +73,29 @@ class Workbench:
         Raises:
             BadQuery: DuckDB refuses it, at once or as the stream is read.
         """
-        text = " ".join([*columns.values(), where or "", using or ""])
+        for text in (*columns.values(), *(() if where is None else (where,))):
+            check_expression(text)
+        if using:
+            check_from(using)
+        self._make_views(tables, " ".join([*columns.values(), where or "", using or ""]))
         called = quote(alias or table)
-        source = f"read_parquet({literal(content_url(tables[table], table))}) AS {called}"
-        self._make_views(tables, text)
-        types = self._types(source, list(columns)) if as_columns else {}
-        chosen = [f"{called}.file_row_number AS {quote(ROW)}"]
-        for name, expression in columns.items():
-            value = f"CAST(({expression}\n) AS {types[name]})" if types else f"({expression}\n)"
-            chosen.append(f"{value} AS {quote(name)}")
-        query = f"SELECT {', '.join(chosen)} FROM {source}{f', {using}' if using else ''}"
-        if where is not None:
-            query += f" WHERE ({where}\n)"
-        if where is None and _UNORDERED.search(text):
-            query += f" ORDER BY {quote(ROW)}"
+        file = f"read_parquet({literal(content_url(tables[table], table))})"
+        rest = (f", {using}\n" if using else "") + (f" WHERE ({where}\n)" if where else "")
+        values = [f"({expression}\n)" for expression in columns.values()]
         try:
-            reader = self._run(query).to_arrow_reader(_BATCH_ROWS)
+            types = self._types(f"{file} AS {called}", list(columns)) if as_columns else []
+            # Without the columns that DuckDB adds to a file's, and hides.
+            self._bind(values, f"FROM (SELECT * FROM {file}) AS {called}{rest}", where is None)
+            if types:
+                values = [f"CAST({v} AS {type})" for v, type in zip(values, types, strict=True)]
+            named = [f"{v} AS {quote(name)}" for v, name in zip(values, columns, strict=True)]
+            chosen = ", ".join([f"{called}.file_row_number AS {quote(ROW)}", *named])
+            query = f"SELECT {chosen} FROM {file} AS {called}{rest}"
+            if where is None and not self._keeps_order(query):
+                query += f" ORDER BY {quote(ROW)}"
+            reader = self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
         except duckdb.Error as error:
-            raise query_error(error) from error
+            raise query_error(error, tables) from error
         return pa.RecordBatchReader.from_batches(reader.schema, _reading(reader))
 
     def matching(
@@ -110,7 +115,7 @@ class Workbench:
             The row numbers, rising, and an array for each expression.
 
         Raises:
-            BadQuery: DuckDB refuses it, or a row to be given values is joined with several.
+            BadQuery: DuckDB refuses it, or there are several values for a row.
         """
         reader = self.rows(
             tables,
@@ -127,9 +132,12 @@ class Workbench:
             order = pa.array(np.argsort(rows))
             found = found.take(order)
             rows = np.asarray(found.column(ROW))
-        if using and len(np.unique(rows)) < len(rows):
+        if (rows[1:] == rows[:-1]).any():
             if columns:
-                raise BadQuery("a row is joined with several others: which values is it to have?")
+                raise BadQuery(
+                    "a row is joined with several others: which values is it to have?",
+                    hint="Join it with one: group those, or take the first (DISTINCT ON).",
+                )
             rows = np.unique(rows)
         return rows, [column.combine_chunks() for column in found.columns[1:]]
 
@@ -139,36 +147,61 @@ class Workbench:
         Raises:
             BadQuery: there is no such type.
         """
-        found: pa.Schema = self._run(f"SELECT CAST(NULL AS {name}\n) AS x").to_arrow_table().schema
-        return found.field(0).type
-
-    def _run(self, query: str) -> duckdb.DuckDBPyRelation:
+        check_type(name)
         try:
-            if len(self._connection.extract_statements(query)) != 1:
-                raise BadQuery("an expression must not hold a semicolon")
-            relation = self._connection.sql(query)
+            found = self._connection.sql(f"SELECT CAST(NULL AS {name}\n) AS x").to_arrow_table()
         except duckdb.Error as error:
             raise query_error(error) from error
-        if relation is None:
-            raise BadQuery("that is no expression")
-        return relation
+        type: pa.DataType = found.schema.field(0).type
+        return type
 
-    def _types(self, source: str, columns: list[str]) -> dict[str, str]:
+    def _types(self, source: str, columns: list[str]) -> list[str]:
+        """The SQL types of columns."""
         if not columns:
-            return {}
-        named = self._run(f"SELECT {', '.join(map(quote, columns))} FROM {source}")
-        return {name: str(type) for name, type in zip(columns, named.types, strict=True)}
+            return []
+        named = self._connection.sql(f"SELECT {', '.join(map(quote, columns))} FROM {source}")
+        return [str(type) for type in named.types]
+
+    def _bind(self, values: list[str], rest: str, every_row: bool) -> None:
+        """Let DuckDB find what is wrong with expressions, without running them.
+
+        Args:
+            rest: of the query, from FROM on.
+
+        Raises:
+            BadQuery: an expression stands for several columns.
+            duckdb.Error: anything else, and what gives several rows for one.
+        """
+        bound = self._connection.sql(f"SELECT {', '.join(values) or '1'} {rest}")
+        if len(bound.columns) != max(1, len(values)):
+            raise BadQuery("an expression stands for several columns", hint="Name one column.")
+        for value in values:
+            if several_rows(value):  # which a condition must not, says DuckDB
+                more = f"{'WHERE' if every_row else 'AND'} {value} IS NULL"
+                self._connection.sql(f"SELECT 1 {rest} {more}")
+
+    def _keeps_order(self, query: str) -> bool:
+        """Whether the rows of a result come in the table's order."""
+        row = self._connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchone()
+        return row is not None and all(name in _IN_ORDER for name in _steps(json.loads(row[1])))
 
     def _make_views(self, tables: Mapping[str, TableId], text: str) -> None:
         """Make the tables that a text may name views, and those of the last time none."""
         for name in self._views:
             self._connection.execute(f"DROP VIEW IF EXISTS {quote(name)}")
-        self._views = [name for name in tables if name.lower() in text.lower()]
+        self._views = [name for name in distinct(tables) if name.lower() in text.lower()]
         for name in self._views:
             url = literal(content_url(tables[name], name))
             self._connection.execute(
                 f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM read_parquet({url})"
             )
+
+
+def _steps(plan: list[dict[str, Any]]) -> Iterator[str]:
+    """The names of all steps of a plan."""
+    for step in plan:
+        yield step["name"]
+        yield from _steps(step["children"])
 
 
 def _reading(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

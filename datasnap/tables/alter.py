@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -23,6 +23,21 @@ def check_columns(table: Table, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise UnknownName("column", name, known)
+
+
+def check_told_apart(table: str, columns: Iterable[str]) -> None:
+    """Refuse columns whose names SQL takes for one.
+
+    Raises:
+        BadInput.
+    """
+    seen: dict[str, str] = {}
+    for name in columns:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            raise BadInput(
+                f"SQL takes the columns '{other}' and '{name}' of '{table}' for one",
+                hint=f"Rename one first: datasnap rename-column {table} {name}=…",
+            )
 
 
 def without_columns(table: Table, names: Sequence[str]) -> Table:
@@ -118,6 +133,18 @@ def with_types(
         for name, field in zip(schema.names, table.fields, strict=True)
     )
     return replace(with_schema(table, changed), fields=known)
+
+
+def with_nullable(table: Table, nullable: Mapping[str, bool]) -> Table:
+    """The table with columns that may, or may not, be null. Chunks are the same for both.
+
+    Raises:
+        UnknownName.
+    """
+    check_columns(table, list(nullable))
+    schema = arrow_schema(table)
+    fields = [f.with_nullable(nullable.get(f.name, f.nullable)) for f in schema]
+    return with_schema(table, pa.schema(fields, metadata=schema.metadata))
 
 
 def with_schema(table: Table, schema: pa.Schema) -> Table:

@@ -37,15 +37,16 @@ def add_computed(editor: TableEditor, reader: pa.RecordBatchReader) -> Table:
     views = list(table_views(editor.scanner.objects, editor.table))
     fields = [field.with_nullable(True) for field in list(reader.schema)[1:]]
     pieces = _regrouped(reader, [view.segment.rows for view in views])
-
-    def convert(piece: pa.Table) -> Whole:
-        return [to_stored(column.combine_chunks()) for column in piece.columns[1:]]
-
-    return _add(editor, fields, ahead(convert, pieces))
+    return _add(editor, fields, ahead(_as_stored, pieces))
 
 
 def add_joined(
-    editor: TableEditor, fields: Sequence[pa.Field], data: Mapping[str, pa.Array], key: Whole
+    editor: TableEditor,
+    fields: Sequence[pa.Field],
+    data: Mapping[str, pa.Array],
+    key: Whole,
+    *,
+    strict: bool = True,
 ) -> Table:
     """The table with new columns of rows found by key; null in rows that the data lack.
 
@@ -53,6 +54,7 @@ def add_joined(
         fields: of the new columns.
         data: their values, of stored types, by name.
         key: the key columns of the data, rows as the table keeps them, each key once.
+        strict: refuse keys that the table lacks; else they are passed over.
 
     Raises:
         BadKey: the data have keys that the table lacks.
@@ -60,7 +62,7 @@ def add_joined(
     """
     matches = {m.number: m for m in locate(editor.scanner, editor.table, key)}
     found = sum(len(match.rows) for match in matches.values())
-    if found < len(key[0]):
+    if strict and found < len(key[0]):
         raise BadKey(
             f"{len(key[0]) - found:,} of the keys given are not in the table",
             hint="Leave those rows out, or insert them with `upsert` afterwards.",
@@ -95,10 +97,40 @@ def cast_columns(editor: TableEditor, types: Mapping[str, pa.DataType], name: st
         arrays = editor.scanner.edited.columns(view, old).values()
         return [cast_column(a, f, name) for a, f in zip(arrays, fields, strict=True)]
 
-    columns = ahead(cast, table_views(editor.scanner.objects, table))
+    return _retyped(editor, types, new, ahead(cast, table_views(editor.scanner.objects, table)))
+
+
+def compute_columns(
+    editor: TableEditor, types: Mapping[str, pa.DataType], reader: pa.RecordBatchReader
+) -> Table:
+    """The table with columns of other types, their values computed for each row.
+
+    Args:
+        reader: row numbers, all of them in turn, and the columns.
+
+    Raises:
+        UnknownName, UnsupportedType; BadQuery: they are not one value per row, in order.
+    """
+    views = list(table_views(editor.scanner.objects, editor.table))
+    pieces = _regrouped(reader, [view.segment.rows for view in views])
+    return _retyped(editor, types, list(types), ahead(_as_stored, pieces))
+
+
+def _as_stored(piece: pa.Table) -> Whole:
+    """The columns of a piece, without the row numbers."""
+    return [to_stored(column.combine_chunks()) for column in piece.columns[1:]]
+
+
+def _retyped(
+    editor: TableEditor,
+    types: Mapping[str, pa.DataType],
+    new: Sequence[str],
+    columns: Iterator[Whole],
+) -> Table:
+    """The table with columns of other types, and new chunks of some of them."""
     encodings, columns = _trial(editor, columns)
     known = dict(zip(new, encodings or [()] * len(new), strict=True))
-    changed = with_types(table, types, known)
+    ids, changed = fields_by_name(editor.table), with_types(editor.table, types, known)
     return _apply(replace(editor, table=changed), [ids[column] for column in new], columns)
 
 

@@ -83,7 +83,10 @@ def cast_column(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
             f"which is {field.type}: {str(error).splitlines()[0]}"
         ) from error
     if not field.nullable and made.null_count:
-        raise BadInput(f"the column '{field.name}' of '{table}' may not be null")
+        raise BadInput(
+            f"the column '{field.name}' of '{table}' may not be null",
+            hint=nulls_hint(table, field.name),
+        )
     return made
 
 
@@ -165,7 +168,13 @@ def completed(
             continue
         if rows and not column.nullable:
             raise BadInput(
-                f"new rows need the column '{column.name}' of '{name}', which may not be null"
+                f"new rows need the column '{column.name}' of '{name}', which may not be null",
+                hint=f"Give its values. {nulls_hint(name, column.name)}",
             )
         made[field.id] = pa.nulls(rows, stored_type(column.type))
     return made
+
+
+def nulls_hint(table: str, column: str) -> str:
+    """How to let a column take nulls. Files often declare that it may not, without need."""
+    return f"Or allow nulls: ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"

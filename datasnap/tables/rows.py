@@ -156,7 +156,15 @@ def move_rows(editor: TableEditor, rows: Positions, values: Columns) -> Edited:
     Raises:
         BadKey: two rows would have one key, or one would have none.
     """
-    whole = {**take_rows(editor, rows), **values}
+    now = take_rows(editor, rows)
+    differ = np.logical_or.reduce([rows_differ(now[id], array) for id, array in values.items()])
+    if not differ.all():
+        kept = pa.array(np.flatnonzero(differ))
+        rows, now = rows[differ], {id: array.take(kept) for id, array in now.items()}
+        values = {id: array.take(kept) for id, array in values.items()}
+    if not len(rows):
+        return Edited(editor.table)
+    whole = {**now, **values}
     key = [whole[id] for id in editor.table.key]
     check_key_values(key, key_names(editor.table))
     if editor.table.sorted:
@@ -212,7 +220,13 @@ def changed_rows(change: Change) -> int:
 
 def by_segment(editor: TableEditor, rows: Positions) -> Iterator[tuple[int, Positions, slice]]:
     """Row numbers in a table, rising: the segment of some, their places in it, and which they
-    are of those given."""
+    are of those given.
+
+    Raises:
+        BadInput: they do not rise: two edits of one row would make an overlay that nobody can read.
+    """
+    if (rows[1:] <= rows[:-1]).any():
+        raise BadInput("a row is to be edited twice at once")
     sizes = [segment.rows for segment in Segments(editor.scanner.objects, editor.table).listed]
     ends = np.cumsum(sizes)
     cuts = np.searchsorted(rows, ends)
@@ -232,7 +246,8 @@ def _rows_of(whole: Columns | None, rows: Positions) -> dict[FieldId, pa.Array]:
     if whole is None:
         raise BadInput(
             "new rows need every column that may not be null",
-            hint="Add those columns to the data, or leave new keys out.",
+            hint="Add those columns to the data, leave new keys out, or allow nulls: "
+            "ALTER TABLE … ALTER COLUMN … DROP NOT NULL",
         )
     at = pa.array(rows)
     return {id: array.take(at) for id, array in whole.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -238,67 +237,6 @@ def test_a_column_named_as_duckdb_counts_rows_is_refused_in_sql(repo: Repository
         committed(repo, delete=("true",))
     committed(repo, rename_columns=({"file_row_number": "n"},))
     assert committed(repo, delete=("n = 6",)).changes[0].deleted == 1
-
-
-STATEMENTS = [
-    "UPDATE rides SET fare = 0, place = upper(place) WHERE ride_id < 100 -- cheap",
-    "UPDATE rides AS r SET fare = r.fare + x.n FROM (VALUES (1, 5), (2, 7)) x(id, n) "
-    "WHERE r.ride_id = x.id",
-    "DELETE FROM rides WHERE place = 'place 7'",
-    "DELETE FROM rides USING few f WHERE rides.ride_id = f.ride_id AND rides.km > 2",
-    "INSERT INTO rides (ride_id, fare) VALUES (1000000, 1.5), (1000002, 2)",
-    "INSERT INTO rides SELECT ride_id + 2000000, * EXCLUDE (ride_id) FROM rides WHERE km > 15",
-    "INSERT OR REPLACE INTO rides SELECT * REPLACE (0.25 AS fare) FROM few",
-    "INSERT OR IGNORE INTO rides SELECT * REPLACE (0.25 AS fare) FROM few",
-    "MERGE INTO rides USING few f ON (rides.ride_id = f.ride_id) WHEN MATCHED AND f.km > 2 THEN "
-    "DELETE WHEN MATCHED THEN UPDATE SET fare = 9 WHEN NOT MATCHED THEN INSERT *",
-    "ALTER TABLE rides ADD COLUMN note VARCHAR DEFAULT 'none'",
-    "ALTER TABLE rides DROP COLUMN km",
-    "ALTER TABLE rides RENAME COLUMN km TO kilometres",
-    "ALTER TABLE rides ALTER fare TYPE DECIMAL(12, 2)",
-    "CREATE OR REPLACE TABLE rides AS SELECT * FROM rides WHERE shared",
-]
-
-
-@pytest.mark.parametrize("statement", STATEMENTS)
-def test_a_statement_does_what_duckdb_does(
-    repo: Repository, rides: pa.Table, statement: str
-) -> None:
-    rows, few = rides.slice(0, 20_000), rides.slice(100, 50)
-    with repo.transaction() as tx:
-        tx.write("rides", rows, key="ride_id")
-        tx.write("few", few, key="ride_id")
-    with repo.transaction() as tx:
-        tx.execute(statement)
-    plain = duckdb.connect()
-    plain.execute("SET TimeZone = 'UTC'")
-    plain.execute("CREATE TABLE rides AS FROM rows; CREATE TABLE few AS FROM few")
-    if statement.startswith("INSERT OR"):
-        plain.execute("CREATE UNIQUE INDEX i ON rides (ride_id)")
-    plain.execute(statement)
-    wanted = plain.sql("FROM rides ORDER BY ride_id").to_arrow_table()
-    same(repo.snapshot().table("rides").to_arrow(), wanted)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "CREATE INDEX i ON rides (fare)",
-        "CREATE TABLE x (a INT)",
-        "UPDATE exp.rides SET fare = 1",
-        "INSERT INTO rides VALUES (1) ON CONFLICT DO NOTHING",
-        "DELETE FROM rides WHERE true RETURNING *",
-        "SELECT 1; DELETE FROM rides",
-        "UPDATE rides SET fare = 1 FROM (VALUES (1), (1)) x(id) WHERE ride_id = x.id",
-        "DELETE FROM",
-    ],
-)
-def test_what_is_not_supported_is_said(repo: Repository, rides: pa.Table, statement: str) -> None:
-    write(repo, "rides", rides.slice(0, 1000), key="ride_id")
-    with pytest.raises(BadQuery) as caught, repo.transaction() as tx:
-        tx.execute(statement)
-    assert "\n" not in caught.value.message
-    assert repo.snapshot().table("rides").row_count == 1000
 
 
 def test_optimize_folds_and_leaves_old_snapshots_readable(big: Repository, rides: pa.Table) -> None:
