@@ -65,7 +65,7 @@ class RowDiff:
         )
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows, as Arrow batches; memory: one batch."""
+        """All rows, as Arrow batches; memory: the keys of all, and one batch."""
         for start in range(0, len(self), _BATCH_ROWS):
             yield self._batch(self._listed.pick(slice(start, start + _BATCH_ROWS)))
 
@@ -74,7 +74,9 @@ class RowDiff:
         return pa.Table.from_batches(list(self.to_batches()), self.schema)
 
     def write_parquet(self, to: str | Path | BinaryIO) -> None:
-        """All rows, as a Parquet file with the types of the table's own; memory: one batch."""
+        """All rows, as a Parquet file with the types of the table's own; memory: the keys of
+        all, and one batch.
+        """
         import pyarrow.parquet as pq
 
         schema = pa.schema([optional(field) for field in self.schema])
@@ -142,13 +144,15 @@ class RowDiff:
             np.concatenate([np.full(counts[0] + counts[1], -1), np.arange(counts[2])]),
             Rows.joined([removed, _nowhere(counts[1]), changed.old]),
             Rows.joined([_nowhere(counts[0]), added, changed.new]),
+            [],
         )
         if not self.changes.key:
             return listed
         names = [str(number) for number in range(len(self.changes.key))]
         keys = pa.Table.from_arrays(self._keys(listed), names=names)
         order = pc.sort_indices(keys, [(name, "ascending") for name in names])
-        return listed.pick(np.asarray(order).astype(np.int64))
+        sorted_keys = [column.combine_chunks() for column in keys.take(order).columns]
+        return listed.pick(np.asarray(order).astype(np.int64))._replace(keys=sorted_keys)
 
     def _keys(self, listed: _Listed) -> list[pa.Array]:
         """The key of each row, of stored types."""
@@ -160,16 +164,36 @@ class RowDiff:
     def _batch(self, listed: _Listed) -> pa.RecordBatch:
         keys = [
             restore(values, pair.after)
-            for values, pair in zip(self._keys(listed), self.changes.key, strict=True)
+            for values, pair in zip(listed.keys, self.changes.key, strict=True)
         ]
         columns = [
             pa.array(_KINDS).take(pa.array(listed.kinds)),
             *keys,
-            _structs(self.changes.old, listed.old, self._before),
-            _structs(self.changes.new, listed.new, self._after),
+            self._structs(0, listed),
+            self._structs(1, listed),
             self._changed_columns(listed),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _structs(self, side: Literal[0, 1], listed: _Listed) -> pa.Array:
+        """The column `before` (side 0) or `after`."""
+        rows, fields = (listed.old, listed.new)[side], (self._before, self._after)[side]
+        type = _struct(fields)
+        if not fields:
+            return pa.nulls(rows.size, type)
+        values = self._at_hand(side, listed) if (listed.pairs >= 0).all() else {}
+        rest = [id for id in fields if id not in values]
+        source = (self.changes.old, self.changes.new)[side]
+        values |= zip(rest, _spread(source, rows, rest), strict=True)
+        restored = [restore(values[id], field) for id, field in zip(fields, type, strict=True)]
+        missing = pa.array(rows.segments < 0)
+        return pa.StructArray.from_arrays(restored, fields=list(type), mask=missing)
+
+    def _at_hand(self, side: Literal[0, 1], listed: _Listed) -> dict[FieldId, pa.Array]:
+        """Values of changed rows that the comparison has left."""
+        values, at = self.changes.changed.values, pa.array(listed.pairs)
+        pairs = [pair for pair in self.changes.pairs if pair.new in values]
+        return {(p.old, p.new)[side]: values[p.new][side].take(at) for p in pairs}
 
     def _changed_columns(self, listed: _Listed) -> pa.Array:
         cells = self.changes.changed.cells
@@ -185,17 +209,25 @@ class RowDiff:
 
 
 class _Listed(NamedTuple):
-    """Rows that differ, each with its kind, its number among the changed pairs (or -1), and where
-    it is on either side (segment -1: it is not there)."""
+    """Rows that differ, each with its kind, its number among the changed pairs (or -1), where it
+    is on either side (segment -1: it is not there), and its key, of stored types."""
 
     kinds: Positions
     pairs: Positions
     old: Rows
     new: Rows
+    keys: list[pa.Array]
 
     def pick(self, which: Positions | slice) -> _Listed:
         return _Listed(
-            self.kinds[which], self.pairs[which], self.old.pick(which), self.new.pick(which)
+            self.kinds[which],
+            self.pairs[which],
+            self.old.pick(which),
+            self.new.pick(which),
+            [
+                column[which] if isinstance(which, slice) else column.take(which)
+                for column in self.keys
+            ],
         )
 
     def removed_only(self) -> Rows:
@@ -215,16 +247,6 @@ def _spread(side: Side, rows: Rows, fields: Sequence[FieldId]) -> list[pa.Array]
         return values
     at = pa.array(np.cumsum(there) - 1, mask=~there)
     return [column.take(at) for column in values]
-
-
-def _structs(side: Side, rows: Rows, fields: dict[FieldId, pa.Field]) -> pa.Array:
-    values = _spread(side, rows, list(fields))
-    type = _struct(fields)
-    missing = pa.array(rows.segments < 0)
-    if not fields:
-        return pa.nulls(rows.size, type)
-    restored = [restore(v, f) for v, f in zip(values, type, strict=True)]
-    return pa.StructArray.from_arrays(restored, fields=list(type), mask=missing)
 
 
 def _struct(fields: dict[FieldId, pa.Field]) -> pa.DataType:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from datasnap.diff.columns import Pair
 from datasnap.diff.matching import match_equal
@@ -182,4 +183,9 @@ def _joined(parts: Sequence[Changed]) -> Changed:
     for field in fields:
         masks = [part.cells.get(field, np.zeros(part.old.size, bool)) for part in parts]
         cells[field] = np.concatenate(masks)
-    return Changed(old, new, cells)
+    known = [field for field in fields if all(field in part.values for part in parts)]
+    values = {}
+    for field in known:
+        before, after = zip(*(part.values[field] for part in parts), strict=True)
+        values[field] = (pa.concat_arrays(before), pa.concat_arrays(after))
+    return Changed(old, new, cells, values)

@@ -8,7 +8,7 @@ range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,19 +21,30 @@ from datasnap.snapshots.objects import FieldId
 from datasnap.tables.compare import Mask, rows_differ
 from datasnap.tables.keys import equal_at, lower_bound
 from datasnap.tables.manifest import View
-from datasnap.tables.overlay import Places, Positions, edited_places
+from datasnap.tables.overlay import NONE, Places, Positions, edited_places
 from datasnap.tables.scan import ahead
 
 #: The cells that differ in pairs of rows, by the new version's field.
 Cells = dict[FieldId, Mask]
+#: Values before and after of such rows, of stored types, by the new version's field.
+Values = Mapping[FieldId, tuple[pa.Array, pa.Array]]
+
+#: Bytes of a column's values in a segment that are kept once they are compared: little beside the
+#: segment itself, and all there are where a diff is small.
+_KEPT = 64 << 10
 
 
 class Changed(NamedTuple):
-    """Rows that both versions have with other values, in turn each other's."""
+    """Rows that both versions have with other values, in turn each other's.
+
+    Attributes:
+        values: of some columns, as far as they were at hand.
+    """
 
     old: Rows
     new: Rows
     cells: Cells
+    values: Values
 
 
 class Found(NamedTuple):
@@ -104,28 +115,34 @@ class Comparer:
             if cells:
                 edited.append(pair)
                 spots += cells
-        found: list[tuple[Positions, Cells]] = []
+        found: list[_Compared] = []
         if edited:
             at = np.setdiff1d(np.unique(np.concatenate(spots)), gone, assume_unique=True)
-            found.append((at, self._cells(edited, number, a.seen(at), other, b.seen(at))))
+            found.append(self._cells(edited, at, (number, a.seen(at)), (other, b.seen(at))))
         if whole:
             at = np.delete(np.arange(a.base_rows), gone)
-            found.append((at, self._cells(whole, number, a.seen(at), other, b.seen(at))))
-        at, cells_ = _together(found)
+            found.append(self._cells(whole, at, (number, a.seen(at)), (other, b.seen(at))))
+        at, differ, values = _together(found)
         if not len(at):
             return None
-        return Changed(Rows.of(number, a.seen(at)), Rows.of(other, b.seen(at)), cells_)
+        return Changed(Rows.of(number, a.seen(at)), Rows.of(other, b.seen(at)), differ, values)
 
     def _cells(
-        self, pairs: Sequence[Pair], old: int, old_at: Positions, new: int, new_at: Positions
-    ) -> Cells:
-        """Compare cells of rows of two segments."""
-        before = _read(self.old, old, [p.old for p in pairs], old_at)
-        after = _read(self.new, new, [p.new for p in pairs], new_at)
-        cells = {}
+        self,
+        pairs: Sequence[Pair],
+        at: Positions,
+        old: tuple[int, Positions],
+        new: tuple[int, Positions],
+    ) -> _Compared:
+        """Compare cells of the rows `at`, wherever they are seen in a segment of either side."""
+        before = self.old.read(old[0], [p.old for p in pairs], old[1])
+        after = self.new.read(new[0], [p.new for p in pairs], new[1])
+        cells, values = {}, {}
         for pair, x, y in zip(pairs, before, after, strict=True):
-            cells[pair.new] = cells_differ(pair, x, y)
-        return {field: mask for field, mask in cells.items() if mask.any()}
+            mask = cells_differ(pair, x, y)
+            if mask.any():
+                cells[pair.new], values[pair.new] = mask, (x, y)
+        return _Compared(at, cells, values)
 
     def of_ranges(self, old: Sequence[int], new: Sequence[int]) -> Iterator[Found]:
         """Compare runs of segments, each in key order, by the key ranges of the new ones.
@@ -176,6 +193,14 @@ class Comparer:
         return Found(lost=lost.pick(left), gained=gained.pick(~same), changed=changed)
 
 
+class _Compared(NamedTuple):
+    """Rows of a chunk that were compared, which of their cells differ, and the values."""
+
+    at: Positions
+    cells: Cells
+    values: Values
+
+
 class _Run(NamedTuple):
     """Rows of one segment that follow each other, with their keys."""
 
@@ -211,7 +236,8 @@ def compare_rows(comparer: Comparer, old: Rows, new: Rows) -> Changed | None:
         return None
     rows = np.flatnonzero(np.logical_or.reduce(list(cells.values())))
     picked = {field: mask[rows] for field, mask in cells.items()}
-    return Changed(old.pick(rows), new.pick(rows), picked)
+    values = {p.new: (x, y) for p, x, y in zip(pairs, before, after, strict=True) if p.new in cells}
+    return Changed(old.pick(rows), new.pick(rows), picked, _kept(values, rows))
 
 
 def cells_differ(pair: Pair, before: pa.Array, after: pa.Array) -> Mask:
@@ -248,14 +274,10 @@ def _places(view: View) -> Places:
     return edited_places(view.overlay)
 
 
-def _read(side: Side, number: int, fields: list[FieldId], at: Positions) -> list[pa.Array]:
-    return side.fetch(Rows.of(number, at), fields)
-
-
 def _keys(side: Side, numbers: Sequence[int], fields: list[FieldId]) -> Iterator[_Run]:
     def read(number: int) -> _Run:
         rows = np.arange(side.views[number].segment.rows)
-        return _Run(number, 0, _read(side, number, fields, rows))
+        return _Run(number, 0, side.read(number, fields, rows))
 
     return (run for run in ahead(read, numbers) if run.rows)
 
@@ -277,14 +299,24 @@ def _in_one_place(anchors: Positions, gone: Positions, others: Positions, count:
     return free
 
 
-def _together(found: Sequence[tuple[Positions, Cells]]) -> tuple[Positions, Cells]:
-    """Cells found at several sets of rows, of the rows where one differs."""
-    hits = [at[mask] for at, cells in found for mask in cells.values()]
+def _together(found: Sequence[_Compared]) -> _Compared:
+    """What was found at several sets of rows, of the rows where something differs."""
+    hits = [one.at[mask] for one in found for mask in one.cells.values()]
     if not hits:
-        return np.zeros(0, np.int64), {}
+        return _Compared(NONE, {}, {})
     rows = np.unique(np.concatenate(hits))
-    cells = {}
-    for at, masks in found:
-        for field, mask in masks.items():
-            cells[field] = np.isin(rows, at[mask], assume_unique=True)
-    return rows, cells
+    cells: Cells = {}
+    values: dict[FieldId, tuple[pa.Array, pa.Array]] = {}
+    for one in found:
+        for field, mask in one.cells.items():
+            cells[field] = np.isin(rows, one.at[mask], assume_unique=True)
+        if len(found) == 1 or np.isin(rows, one.at, assume_unique=True).all():
+            values |= _kept(one.values, np.searchsorted(one.at, rows))
+    return _Compared(rows, cells, values)
+
+
+def _kept(values: Values, rows: Positions) -> Values:
+    """Values of some rows, of the columns where they are small."""
+    at = pa.array(rows)
+    taken = {field: (x.take(at), y.take(at)) for field, (x, y) in values.items()}
+    return {f: (x, y) for f, (x, y) in taken.items() if x.nbytes + y.nbytes <= _KEPT}

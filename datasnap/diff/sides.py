@@ -68,27 +68,37 @@ class Side:
 
     def fetch(self, rows: Rows, fields: Sequence[FieldId]) -> list[pa.Array]:
         """Values of rows, of stored types; only what they need is decoded."""
-        known = stored_types(self.table)
-        types = {id: known[id] for id in fields}
+        types = self._types(fields)
         if not rows.size or not types:
             return [pa.nulls(rows.size, type) for type in types.values()]
-        order = np.argsort(rows.segments, kind="stable")
-        sorted_rows = rows.pick(order)
-        numbers, starts = np.unique(sorted_rows.segments, return_index=True)
+        back = None
+        if (np.diff(rows.segments) < 0).any():
+            order = np.argsort(rows.segments, kind="stable")
+            rows, back = rows.pick(order), pa.array(np.argsort(order))
+        starts = np.flatnonzero(np.diff(rows.segments, prepend=-1))
         ends = np.append(starts[1:], rows.size)
 
-        def take(job: tuple[int, int, int]) -> list[pa.Array]:
-            number, start, end = job
-            at = sorted_rows.positions[start:end]
-            return list(self.scanner.take(self.views[number], types, at).values())
+        def take(run: tuple[int, int]) -> list[pa.Array]:
+            start, end = run
+            return self.read(int(rows.segments[start]), fields, rows.positions[start:end])
 
-        jobs = zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True)
-        pieces = list(ahead(take, jobs))
+        pieces = list(ahead(take, zip(starts.tolist(), ends.tolist(), strict=True)))
         columns = [pa.concat_arrays(column) for column in zip(*pieces, strict=True)]
-        if (np.diff(order) > 0).all():
-            return columns
-        back = pa.array(np.argsort(order))
-        return [column.take(back) for column in columns]
+        return columns if back is None else [column.take(back) for column in columns]
+
+    def read(self, number: int, fields: Sequence[FieldId], at: Positions) -> list[pa.Array]:
+        """Values of rows of one segment, of stored types, in this thread."""
+        types, view = self._types(fields), self.views[number]
+        if not types or not len(at):
+            return [pa.nulls(0, type) for type in types.values()]
+        if len(at) == view.segment.rows and (np.diff(at) == 1).all():
+            # All of it: there are no pages to choose, and no rows to pick.
+            return list(self.scanner.edited.columns(view, types).values())
+        return list(self.scanner.take(view, types, at).values())
+
+    def _types(self, fields: Sequence[FieldId]) -> dict[FieldId, pa.DataType]:
+        known = stored_types(self.table)
+        return {id: known[id] for id in fields}
 
 
 def unshared(scanner: Scanner, old: Table, new: Table, *, comparable: bool) -> tuple[Side, Side]:

@@ -249,3 +249,40 @@ def views(repo: Repository) -> list:
     from datasnap.tables.manifest import table_views
 
     return list(table_views(repo.objects, repo.snapshot().table("rides").manifest))
+
+
+def test_values_at_hand_from_the_comparison_are_those_of_the_tables(
+    repo: Repository, rides: pa.Table
+) -> None:
+    """Different columns in different segments, some with a few changed cells, one with many."""
+    write(repo, "t", rides, key="ride_id")
+    last = rides["ride_id"][-1].as_py()
+    with repo.transaction() as tx:
+        tx.update("t", {"fare": "fare + 1"}, "ride_id < 50")
+        tx.update("t", {"fare": "fare + 1", "place": "NULL"}, f"ride_id > {last - 50}")
+        tx.update("t", {"km": "km + 1"})
+    one = repo.diff("main~1", "main").rows("t").to_arrow()
+    everything = repo.diff("main~1", "main").rows("t", "all").to_arrow()
+    assert len(one) == len(rides)
+    for side, ref in (("before", "main~1"), ("after", "main")):
+        table = repo.snapshot(ref).table("t").to_arrow()
+        for shown, names in ((one, ["fare", "km", "place"]), (everything, table.schema.names[1:])):
+            assert shown["ride_id"].equals(table["ride_id"].cast(shown["ride_id"].type))
+            for name in names:
+                column = pa.chunked_array([c.field(name) for c in shown[side].chunks])
+                assert column.equals(table[name])
+
+
+def test_removed_rows_stand_between_changed_ones(repo: Repository) -> None:
+    write(repo, "t", pa.table({"id": range(100), "a": range(100), "b": range(100)}), key="id")
+    with repo.transaction() as tx:
+        tx.update("t", {"a": "-a"}, "id % 10 = 1")
+        tx.update("t", {"b": "-b"}, "id % 20 = 11")
+        tx.delete("t", "id % 10 = 2")
+    rows = repo.diff("main~1", "main").rows("t").to_arrow().to_pylist()
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    for row in rows:
+        id, after = row["id"], row["after"]
+        assert row["before"] == {"a": id, "b": id}
+        gone = id % 10 == 2
+        assert after == (None if gone else {"a": -id, "b": -id if id % 20 == 11 else id})
