@@ -36,6 +36,7 @@ class ColumnMerge:
         cast: types by ours' names.
         add: fields of theirs to be added as new columns, as they are to be declared.
         same: fields of theirs and the fields of ours that they are merged into.
+        twice: those of them that the base lacks: both sides added such a column.
         conflicts: what was not settled.
     """
 
@@ -44,6 +45,7 @@ class ColumnMerge:
     cast: dict[str, pa.DataType] = field(default_factory=dict)
     add: dict[FieldId, pa.Field] = field(default_factory=dict)
     same: dict[FieldId, FieldId] = field(default_factory=dict)
+    twice: dict[FieldId, FieldId] = field(default_factory=dict)
     conflicts: list[ColumnConflict] = field(default_factory=list)
 
     def renamed(self, ours: Table) -> Table:
@@ -148,7 +150,7 @@ def _merge_added(merge: ColumnMerge, ours: Version, theirs: Version, settle: Sid
     for id, column in _added(theirs):
         found = by_name.get(column.name)
         if found is not None and found[1].type == column.type:
-            merge.same[id] = found[0]
+            merge.same[id] = merge.twice[id] = found[0]
         elif column.name not in taken:
             merge.add[id] = column.with_nullable(True)
         elif settle is None:

@@ -101,6 +101,7 @@ class RowMerger:
         same: the fields of theirs, and those of ours that they are merged into.
         fields: how ours declares its columns after the columns are merged, by field.
         types: the stored types of those.
+        between: how theirs differs from ours in the columns that both added; None: there are none.
         settle: whose side is taken in a conflict; None: it is reported.
     """
 
@@ -109,6 +110,7 @@ class RowMerger:
     same: Mapping[FieldId, FieldId]
     fields: Mapping[FieldId, pa.Field]
     types: Mapping[FieldId, pa.DataType]
+    between: RowChanges | None
     settle: Side
 
     def merge(self) -> RowMerge:
@@ -117,12 +119,14 @@ class RowMerger:
         self._removed(made)
         self._changed(made)
         self._added(made)
+        if self.between is not None:
+            self._added_twice(made, self.between)
         return made
 
     def _removed(self, made: RowMerge) -> None:
         """Rows that ours changed are in conflict; those that ours removed too are gone."""
-        gone, _ = match_equal(self.theirs.removed, self.ours.removed)
-        here, there = match_equal(self.ours.changed, self.theirs.removed)
+        gone, _ = _matches(self.theirs.removed, self.ours.removed)
+        here, there = _matches(self.ours.changed, self.theirs.removed)
         rest = np.ones(self.theirs.changes.removed.size, bool)
         rest[gone] = False
         if self.settle != "theirs":
@@ -133,14 +137,14 @@ class RowMerger:
 
     def _changed(self, made: RowMerge) -> None:
         theirs = self.theirs.changes.changed
-        lost, _ = match_equal(self.theirs.changed, self.ours.removed)
+        lost, _ = _matches(self.theirs.changed, self.ours.removed)
         if len(lost) and self.settle is None:
             made.conflicts += self._one_sided("deleted by us", self.theirs, lost)
         if len(lost) and self.settle == "theirs":
             made.insert = Rows.joined([made.insert, theirs.new.pick(lost)])
         alive = np.ones(theirs.new.size, bool)
         alive[lost] = False
-        there, here = match_equal(self.theirs.changed, self.ours.changed)
+        there, here = _matches(self.theirs.changed, self.ours.changed)
         cells = {}
         for field_, mask in theirs.cells.items():
             target = self.same.get(field_)
@@ -193,7 +197,7 @@ class RowMerger:
     def _added(self, made: RowMerge) -> None:
         """Keys that ours added too are compared; the others are inserted."""
         theirs, ours = self.theirs.changes.added, self.ours.changes.added
-        there, here = match_equal(self.theirs.added, self.ours.added)
+        there, here = _matches(self.theirs.added, self.ours.added)
         new = np.ones(theirs.size, bool)
         new[there] = False
         made.insert = Rows.joined([made.insert, theirs.pick(new)])
@@ -217,6 +221,33 @@ class RowMerger:
                 made.conflicts.append(self._conflicts("added", target, keys, base, mine, other))
         if cells:
             made.update.append((self.theirs.added, cells))
+
+    def _added_twice(self, made: RowMerge, between: RowChanges) -> None:
+        """Cells of columns that both added, in rows that the base has: it has nulls there, so a
+        side with a null has changed nothing."""
+        changed = between.changed
+        keys = between.old.fetch(changed.old, [pair.old for pair in between.key])
+        known, _ = match_equal(keys, self.theirs.added)  # compared with those that ours added
+        of_base = np.ones(changed.old.size, bool)
+        of_base[known] = False
+        cells = {}
+        for field_, mask in changed.cells.items():
+            target = self.same[field_]
+            at = np.flatnonzero(mask & of_base)
+            (mine,) = between.old.fetch(changed.old.pick(at), [target])
+            (other,) = between.new.fetch(changed.new.pick(at), [field_])
+            ours_null, theirs_null = np.asarray(mine.is_null()), np.asarray(other.is_null())
+            take = ours_null if self.settle != "theirs" else ~theirs_null
+            if take.any():
+                cells[target] = (at[take], other.filter(pa.array(take)))
+            if self.settle is None and (clash := ~ours_null & ~theirs_null).any():
+                picked = pa.array(clash)
+                found = (mine.filter(picked), other.filter(picked))
+                base = pa.nulls(len(found[0]), mine.type)
+                rows = _pick(keys, at[clash])
+                made.conflicts.append(self._conflicts("added", target, rows, base, *found))
+        if cells:
+            made.update.append((keys, cells))
 
     def _one_sided(self, kind: str, keeper: Delta, which: Positions) -> list[CellConflicts]:
         """Rows that one side deleted and the other, `keeper`, changed: its changed cells."""
@@ -251,6 +282,13 @@ class RowMerger:
         pairs = self.ours.changes.key
         shown = [restore(column, pair.after) for column, pair in zip(keys, pairs, strict=True)]
         return CellConflicts(kind, declared.name, shown, *values)
+
+
+def _matches(a: Keys, b: Keys) -> tuple[Positions, Positions]:
+    """The numbers of equal keys, in the order of `a`: conflicts are to be listed so."""
+    here, there = match_equal(a, b)
+    order = np.argsort(here)
+    return here[order], there[order]
 
 
 def _pick(keys: Sequence[pa.Array], rows: Positions) -> Keys:

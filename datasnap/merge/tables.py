@@ -22,7 +22,7 @@ from datasnap.tables.edit import TableEditor
 from datasnap.tables.keys import locate
 from datasnap.tables.manifest import View, arrow_schema, key_names, stored_types, table_views
 from datasnap.tables.overlay import Cells, Change, Positions
-from datasnap.tables.rows import append_rows, insert_rows
+from datasnap.tables.rows import append_rows, delete_found, insert_rows
 from datasnap.tables.scan import ahead
 
 
@@ -111,7 +111,7 @@ class _TableMerge:
         if of_ours.key and of_theirs.key:
             return self._keyed(columns)
         appended = not (of_ours.removed.size or of_theirs.removed.size)
-        alike = not (columns.drop or columns.rename or columns.cast or columns.add)
+        alike = not (columns.drop or columns.rename or columns.cast or columns.add or columns.twice)
         keyless = not (self.origin.key or self.ours.key or self.theirs.key)
         if keyless and appended and alike:
             return self._appended(columns)
@@ -143,6 +143,7 @@ class _TableMerge:
             columns.same,
             declared,
             types,
+            self._between(columns),
             self.settle,
         )
         rows = merger.merge()
@@ -154,6 +155,17 @@ class _TableMerge:
             editor = replace(editor, table=insert_rows(editor, whole, rows.insert.size).table)
         editor = self._with_added(editor, columns)
         return Merged(editor.table, rows=(rows.insert.size, len(rows.delete[0]), updated))
+
+    def _between(self, columns: ColumnMerge) -> RowChanges | None:
+        """How theirs differs from ours in the columns that both added."""
+        if not columns.twice:
+            return None
+        mine = dict(zip(stored_types(self.ours), arrow_schema(self.ours), strict=True))
+        other = dict(zip(stored_types(self.theirs), arrow_schema(self.theirs), strict=True))
+        key = zip(*(changes.key for changes in self.changes), strict=True)
+        fields = [(a.new, b.new) for a, b in key] + [(a, b) for b, a in columns.twice.items()]
+        pairs = [Pair(a, b, mine[a], other[b]) for a, b in fields]
+        return row_changes(self.editor.scanner, self.ours, self.theirs, pairs)
 
     def _with_columns(self, columns: ColumnMerge) -> TableEditor:
         """Ours with columns dropped, cast and renamed."""
@@ -172,25 +184,18 @@ class _TableMerge:
         return replace(editor, table=table)
 
     def _edited(self, editor: TableEditor, rows: RowMerge) -> tuple[TableEditor, int]:
-        """Rows deleted, and cells replaced, in one pass; and how many rows have such cells."""
-        counts = [len(rows.delete[0]), *(len(keys[0]) for keys, _ in rows.update)]
-        starts = np.cumsum([0, *counts])
-        keys = [
-            pa.concat_arrays(column)
-            for column in zip(rows.delete, *(keys for keys, _ in rows.update), strict=True)
-        ]
-        cells: dict[FieldId, tuple[Positions, pa.Array]] = {}
-        for start, (_, by_field) in zip(starts[1:], rows.update, strict=False):
-            for id, (at, values) in by_field.items():
-                known = cells.get(id)
-                new = (at + start, values)
-                cells[id] = new if known is None else _joined(known, new)
-        touched = [np.arange(counts[0]), *(at for at, _ in cells.values())]
-        wanted = np.unique(np.concatenate(touched))
-        if not len(wanted):
-            return editor, 0
-        changes = _changes(editor, keys, wanted, counts[0], cells)
-        return replace(editor, table=editor.apply(changes)), len(wanted) - counts[0]
+        """Rows deleted, and cells replaced; and how many rows have such cells."""
+        if len(rows.delete[0]):
+            order = pa.array(in_key_order(rows.delete))
+            gone = [column.take(order) for column in rows.delete]
+            editor = replace(editor, table=delete_found(editor, gone).table)
+        updated = 0
+        for keys, cells in rows.update:
+            wanted = np.unique(np.concatenate([at for at, _ in cells.values()]))
+            changes = _changes(editor, keys, wanted, cells)
+            editor = replace(editor, table=editor.apply(changes))
+            updated += len(wanted)
+        return editor, updated
 
     def _inserted(
         self, editor: TableEditor, rows: RowMerge, columns: ColumnMerge
@@ -246,25 +251,18 @@ def _read(editor: TableEditor, table: Table, fields: Sequence[FieldId]) -> dict[
     }
 
 
-def _joined(
-    a: tuple[Positions, pa.Array], b: tuple[Positions, pa.Array]
-) -> tuple[Positions, pa.Array]:
-    return np.concatenate([a[0], b[0]]), pa.concat_arrays([a[1], b[1]])
-
-
 def _changes(
     editor: TableEditor,
     keys: Keys,
     wanted: Positions,
-    deleted: int,
     cells: dict[FieldId, tuple[Positions, pa.Array]],
 ) -> dict[int, Change]:
-    """The changes of ours' segments.
+    """Cells to be replaced, as changes of segments.
 
     Args:
-        keys: of the rows; the first `deleted` of them are to go.
-        wanted: which of them are to be looked for at all.
-        cells: for each field the numbers of some rows, and values.
+        keys: of rows, each once.
+        wanted: those that have such cells.
+        cells: for each field the numbers of some of the rows, and values.
     """
     picked = [column.take(pa.array(wanted)) for column in keys]
     order = in_key_order(picked)
@@ -283,7 +281,6 @@ def _changes(
             here = source >= 0
             if here.any():
                 found[id] = Cells(match.positions[here], values.take(pa.array(source[here])))
-        change = Change(deleted=match.positions[which < deleted], cells=found)
-        if not change.empty:
-            changes[match.number] = change
+        if found:
+            changes[match.number] = Change(cells=found)
     return changes

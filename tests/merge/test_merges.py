@@ -152,6 +152,25 @@ def test_a_column_that_both_added_is_merged_by_cell(forked: Repository) -> None:
     assert rows(forked, "id IN (3, 20)") == [(3, 3.0, "a", 1), (20, 1.0, "x", 5)]
 
 
+def test_cells_of_a_column_that_both_added_are_compared(forked: Repository) -> None:
+    with forked.transaction("main") as tx:
+        tx.add_columns("t", {"m": "1", "x": "CASE WHEN id < 8 THEN id ELSE NULL END"})
+    with forked.transaction("exp") as tx:
+        tx.add_columns("t", {"x": "CASE WHEN id > 2 THEN id ELSE NULL END"})
+        tx.update("t", {"x": "-1", "zone": "'e'"}, "id = 5")
+        tx.update("t", {"zone": "'e'"}, "id = 9")
+        tx.delete("t", "id = 0")
+    (found,) = conflict(forked)
+    assert (found["kind"], found["key"], found["column"]) == ("added", "5", "x")
+    assert (found["base"], found["ours"], found["theirs"]) == (None, "5", "-1")
+    forked.resolve_conflicts("t", take="theirs")
+    forked.continue_merge()
+    assert forked.sql("SELECT x FROM t ORDER BY id").fetchall() == [
+        (-1 if n == 5 else n,) for n in range(1, 10)
+    ]
+    assert rows(forked, "id IN (5, 9)") == [(5, 5.0, "e", 1, -1), (9, 9.0, "e", 1, 9)]
+
+
 def test_columns_in_conflict(forked: Repository) -> None:
     with forked.transaction("main") as tx:
         tx.rename_columns("t", {"fare": "price"})
