@@ -96,7 +96,7 @@ def diff(
         return
     show_summary(found, tables)
     if tables:
-        hint(f"Next: datasnap diff {plain(' '.join(words or []))} --rows, or --stats")
+        hint(f"Next: {plain(' '.join(['datasnap diff', *(words or [])]))} --rows, or --stats")
 
 
 def _check_options(

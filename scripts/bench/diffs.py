@@ -81,8 +81,10 @@ def diffs(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
 
 
 def keyless(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
-    """Of a table without a key: rows of the one that the other lacks, both ways."""
-    name = "1,000 rows changed, no key"
+    """Of a table without a key: rows of the one that the other lacks, both ways. A fifth of the
+    rows: the baseline sorts out all columns of all of them."""
+    dataset = replace(dataset, rows=dataset.rows.slice(0, dataset.rows.num_rows // 5))
+    name = "1,000 rows changed, no key, 0.2 ×"
     changed = _replaced(dataset, 1000)
     with scratch(work, "diffs") as folder:
         place, old, new = folder / "repo", folder / "old.parquet", folder / "new.parquet"
@@ -94,9 +96,7 @@ def keyless(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
         baseline = partial(_except, old, new)
         _check(baseline(), _rows(place, branch), name)
         say(f"{dataset.name} · diff · {name}")
-        pairs = [
-            (timed(baseline), timed(partial(_rows, place, branch))) for _ in range(min(repeats, 2))
-        ]
+        pairs = [(timed(baseline), timed(partial(_rows, place, branch))) for _ in range(repeats)]
     yield compared(dataset.name, f"diff: {name}", pairs, note="against EXCEPT ALL both ways")
 
 
