@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from datasnap.diff.columns import Pair, pair_columns
 from datasnap.diff.segments import cells_differ
 from datasnap.parquet import stored_type
-from datasnap.snapshots.objects import FieldId, Segment, Table, TableId
+from datasnap.snapshots.objects import ChunkId, FieldId, Segment, Table, TableId
 from datasnap.tables.firsts import keys_of
 from datasnap.tables.keys import lower_bound, separators
 from datasnap.tables.manifest import (
@@ -24,6 +24,7 @@ from datasnap.tables.manifest import (
     read_views,
     stored_types,
 )
+from datasnap.tables.overlay import Edits, edited_places
 from datasnap.tables.scan import Scanner, ahead
 
 Cells = dict[FieldId, pa.Array]
@@ -34,12 +35,22 @@ class Place:
     """Where a row stands, in every version that has the segment.
 
     Attributes:
+        stored: its number in the segment's chunks; None: the overlay inserted it.
+        replaced: the fields of which the overlay has its values.
         cells: its values, of stored types, as far as they have been read.
     """
 
     view: View
     position: int
+    stored: int | None
+    replaced: frozenset[FieldId]
     cells: Cells = field(default_factory=dict)
+
+    def source(self, field: FieldId) -> tuple[ChunkId, int] | None:
+        """The chunk and number in it that a value comes from; None: from elsewhere."""
+        if self.stored is None or field in self.replaced or field not in self.view.columns:
+            return None
+        return self.view.columns[field].chunk, self.stored
 
 
 @dataclass(frozen=True)
@@ -98,9 +109,8 @@ class RowFinder:
         return [place.cells[id] for id in fields]
 
     def differing(self, old: Row, new: Row, pairs: Sequence[Pair]) -> list[Pair]:
-        """The columns of `pairs` in which two rows differ."""
-        if old.place is new.place:
-            pairs = [pair for pair in pairs if pair.old != pair.new]
+        """The columns of `pairs` in which two rows differ. Only what may is read."""
+        pairs = [pair for pair in pairs if not _same_cell(old.place, new.place, pair)]
         before = self.cells(old, [pair.old for pair in pairs])
         after = self.cells(new, [pair.new for pair in pairs])
         return [
@@ -157,6 +167,26 @@ class RowFinder:
         for id, value in key.items():
             here &= np.asarray(pc.fill_null(pc.equal(columns[id], value[0]), False), bool)
         found = np.flatnonzero(here)
-        place = Place(view, int(found[0])) if len(found) else None
+        place = _place(view, int(found[0])) if len(found) else None
         self._searched[tuple(key), segment] = place
         return place
+
+
+def _place(view: View, position: int) -> Place:
+    if view.overlay is None:
+        return Place(view, position, position, frozenset())
+    edited = edited_places(view.overlay)
+    edits = Edits(edited.base_rows, edited.deleted, edited.anchors)
+    stored = int(edits.sources(np.array([position]))[0])
+    if stored >= edited.base_rows:
+        return Place(view, position, None, frozenset())
+    replaced = frozenset(id for id, at in edited.cells.items() if stored in at)
+    return Place(view, position, stored, replaced)
+
+
+def _same_cell(old: Place, new: Place, pair: Pair) -> bool:
+    """Whether two cells are one, by what the manifests say."""
+    if old is new and pair.old == pair.new:
+        return True
+    source = old.source(pair.old)
+    return source is not None and source == new.source(pair.new)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from datasnap.errors import UnknownName
 from datasnap.repository import Repository
+from datasnap.tables.scan import Scanner
 from datasnap.transaction import Transaction
 from tests.conftest import write
 from tests.edits.model import tiny
@@ -252,3 +253,23 @@ def test_a_table_made_anew_is_blamed_on_who_made_it(repo: Repository) -> None:
     with step(repo, "again") as tx:
         tx.write("t", data, key="id")
     assert {c.snapshot.message for c in repo.blame("t", 1)} == {"again"}
+
+
+def test_cells_that_no_edit_touched_are_read_once(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(repo, "t", pa.table({"id": range(1000), "a": range(1000)}), key="id")
+    for number in range(5):
+        with step(repo, f"{number}") as tx:
+            tx.update("t", {"a": "a + 1"}, f"id = {number}")
+    read = []
+    original = Scanner.take
+
+    def counting(self: Scanner, view: object, types: dict, at: object) -> object:
+        read.extend(types)
+        return original(self, view, types, at)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scanner, "take", counting)
+    assert {c.snapshot.message for c in repo.blame("t", 500)} == {"write t"}
+    assert len(read) == 2
+    assert repo.history("t", key=500).num_rows == 1
