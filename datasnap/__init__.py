@@ -16,7 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datasnap.errors import DatasnapError
+    from datasnap.diff.tables import Diff, TableDiff
+    from datasnap.errors import DatasnapError, MergeConflict
+    from datasnap.merges import Merge
     from datasnap.places import init_repository as init
     from datasnap.places import open_repository as open  # noqa: A004
     from datasnap.repository import Repository
@@ -27,9 +29,13 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "DatasnapError": ("datasnap.errors", "DatasnapError"),
+    "Diff": ("datasnap.diff.tables", "Diff"),
+    "Merge": ("datasnap.merges", "Merge"),
+    "MergeConflict": ("datasnap.errors", "MergeConflict"),
     "Repository": ("datasnap.repository", "Repository"),
     "Snapshot": ("datasnap.versions", "Snapshot"),
     "TableChange": ("datasnap.transaction", "TableChange"),
+    "TableDiff": ("datasnap.diff.tables", "TableDiff"),
     "TableVersion": ("datasnap.versions", "TableVersion"),
     "Transaction": ("datasnap.transaction", "Transaction"),
     "init": ("datasnap.places", "init_repository"),
@@ -38,9 +44,13 @@ _PUBLIC = {
 
 __all__ = [
     "DatasnapError",
+    "Diff",
+    "Merge",
+    "MergeConflict",
     "Repository",
     "Snapshot",
     "TableChange",
+    "TableDiff",
     "TableVersion",
     "Transaction",
     "init",

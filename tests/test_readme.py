@@ -37,4 +37,6 @@ def test_the_tour_runs_as_written(tmp_path: Path) -> None:
     whole = "".join(said)
     assert "rides: 1 new column" in whole
     assert "feature: fare per km" in whole
+    assert "new tariff" in whole
+    assert "Merged exp/per-km into main" in whole
     assert "hash to their IDs" in whole

@@ -42,14 +42,14 @@ _OWN = "(snapshot)"
 #: So many views of the connection's own snapshot are always made: DuckDB suggests from them.
 _FEW = 16
 _COLUMN_GAP = 16 << 10
-#: DuckDB's own schemas.
-_RESERVED = ("information_schema", "pg_catalog")
-
-
 #: What DuckDB calls the number of a row of a file.
 _ROW_NUMBER = "file_row_number"
 #: The variable of a connection that lists tables which SQL cannot tell apart.
 _TWINS = "(twins)"
+#: DuckDB's own schemas.
+_RESERVED = ("information_schema", "pg_catalog")
+
+
 def connect(
     repository: Repository,
     at: SnapshotId | None,
@@ -76,18 +76,17 @@ def connect(
     for statement in _macros(at):
         connection.execute(statement)
     for ref, id in _wanted(frozen.refs, query, repository.settings.sql.ref_schemas):
-        _make_views(connection, repository, ref, id, query)
+        _make_views(connection, ref, _urls(repository, id), query)
     connection.execute(f"CREATE SCHEMA {quote(_OWN)}")
     if tables is not None:
-        _note_twins(connection, tables)
-        for name in distinct(tables):
-            _make_view(connection, _OWN, name, content_url(tables[name], name))
-    elif at is not None:
-        _make_views(connection, repository, _OWN, at, query)
+        own = {name: content_url(id, name) for name, id in tables.items()}
+    else:
+        own = _urls(repository, at) if at is not None else {}
+    _make_views(connection, _OWN, own, query)
+    _note_twins(connection, own)
     connection.execute(f"SET search_path = '{_OWN},main'")
     return connection
 
-        _note_twins(connection, repository.tree(at).entries)
 
 def configure(connection: duckdb.DuckDBPyConnection, repository: Repository) -> None:
     """Settings for reading our files, and those that the result of a query must not depend on."""
@@ -255,24 +254,38 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 def _make_views(
     connection: duckdb.DuckDBPyConnection,
-    repository: Repository,
-    ref: str,
-    id: SnapshotId,
+    schema: str,
+    urls: Mapping[str, str],
     query: str | None,
 ) -> None:
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(ref)}")
-    names = distinct(repository.tree(id).entries)
-    if query is not None and not (ref == _OWN and len(names) <= _FEW):
+    """Make views of tables by their URLs: all of them, or those that a query may name."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+    names = distinct(urls)
+    if query is not None and not (schema == _OWN and len(names) <= _FEW):
         names = [name for name in names if name.lower() in query.lower()]
     for name in names:
-        # By content, not by ref: the view must mean the same however it is reached.
-        _make_view(connection, ref, name, f"datasnap://{id.hex()}/{name}.parquet")
+        try:
+            _make_view(connection, schema, name, urls[name])
+        except BadQuery:
+            if query is None or name.lower() in query.lower():
+                raise  # else a damaged table that nobody asks for would stop all queries
+
+
+def _urls(repository: Repository, id: SnapshotId) -> dict[str, str]:
+    """Where the tables of a snapshot are.
+
+    By content, not by ref: a view must mean the same however it is reached.
+    """
+    names = repository.tree(id).entries
+    return {name: f"datasnap://{id.hex()}/{name}.parquet" for name in names}
 
 
 def _make_view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, url: str) -> None:
-    connection.execute(
-        f"CREATE VIEW {quote(schema)}.{quote(name)} AS SELECT * FROM read_parquet({literal(url)})"
-    )
+    view = f"CREATE VIEW {quote(schema)}.{quote(name)}"
+    try:
+        connection.execute(f"{view} AS SELECT * FROM read_parquet({literal(url)})")
+    except duckdb.Error as error:
+        raise query_error(error) from error
 
 
 def _note_twins(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
