@@ -107,6 +107,7 @@ class MergeConflict(Conflict):
             else "Choose a side with --on-conflict ours or theirs, or use `datasnap merge`.",
         )
         self.source, self.branch, self.conflicts = source, branch, conflicts
+        self.waits = waits
 
 
 class BadInput(DatasnapError):

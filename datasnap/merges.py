@@ -11,7 +11,14 @@ import pyarrow as pa
 from datasnap.errors import MergeConflict, UnknownName, UsageError
 from datasnap.merge.conflicts import SCHEMA
 from datasnap.merge.settling import Settled
-from datasnap.pending import Pending, drop_pending, read_pending, write_pending
+from datasnap.pending import (
+    Pending,
+    check_not_settled,
+    drop_pending,
+    forget_pending,
+    read_pending,
+    write_pending,
+)
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import merge_base
@@ -20,6 +27,9 @@ from datasnap.transaction import TableChange, Transaction
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
+
+#: Digits of a snapshot's ID that messages show.
+_SHORT = 12
 
 OnConflict = Literal["fail", "ours", "theirs"]
 Outcome = Literal["up to date", "fast-forward", "merged", "conflicts"]
@@ -95,7 +105,7 @@ def merge(
         UnknownName; UsageError: a merge into the branch waits, partly settled.
     """
     branch = into or repository.refs.head()
-    _refuse_pending(repository, branch)
+    check_not_settled(repository.backend, branch)
     theirs = repository.resolve(source)
     head = repository.refs.branch(branch)
     if head is None:
@@ -105,9 +115,10 @@ def merge(
     if base == theirs:
         return Merge("up to date", branch, base.hex(), ours.hex())
     if base == ours and ff and not squash:
+        changes = _changes_between(repository, branch, ours, theirs)
         if not dry_run:
             repository.refs.move_branch(branch, theirs, expected=head)
-        changes = _changes_between(repository, branch, ours, theirs)
+            forget_pending(repository.backend, branch)
         return Merge("fast-forward", branch, base.hex(), theirs.hex(), changes)
     waiting = Pending(
         "merge",
@@ -140,8 +151,9 @@ def revert(
     id, snapshot = _with_parent(repository, revision)
     first_line = snapshot.message.strip().partition("\n")[0]
     message = message or f'revert "{first_line}"'
-    waiting = Pending("revert", revision, id.hex(), snapshot.parents[0].hex(), False, message)
-    _refuse_pending(repository, branch)
+    name = id.hex()[:_SHORT]
+    waiting = Pending("revert", name, id.hex(), snapshot.parents[0].hex(), False, message)
+    check_not_settled(repository.backend, branch)
     return _carry_out(repository, branch, Plan(waiting, on_conflict, dry_run, author))
 
 
@@ -163,18 +175,32 @@ def cherry_pick(
     branch = branch or repository.refs.head()
     id, snapshot = _with_parent(repository, revision)
     message = message or snapshot.message
-    waiting = Pending("cherry-pick", revision, snapshot.parents[0].hex(), id.hex(), False, message)
-    _refuse_pending(repository, branch)
+    name = id.hex()[:_SHORT]
+    waiting = Pending("cherry-pick", name, snapshot.parents[0].hex(), id.hex(), False, message)
+    check_not_settled(repository.backend, branch)
     return _carry_out(repository, branch, Plan(waiting, on_conflict, dry_run, author))
 
 
 def conflicts(repository: Repository, branch: str | None = None) -> pa.Table:
     """The conflicts that are still to be settled in the merge into a branch that waits (none
     where none waits): a row each, see `datasnap.merge.conflicts.SCHEMA`.
+
+    Raises:
+        UnknownName: of a branch.
     """
-    branch = branch or repository.refs.head()
+    branch = _into(repository, branch)
     found = read_pending(repository.backend, branch)
     return _left(repository, branch, found[0]) if found else SCHEMA.empty_table()
+
+
+def pending_merge(repository: Repository, branch: str | None = None) -> Pending | None:
+    """The merge into a branch that waits for its conflicts to be settled; None: none does.
+
+    Raises:
+        UnknownName: of a branch.
+    """
+    found = read_pending(repository.backend, _into(repository, branch))
+    return found[0] if found else None
 
 
 def resolve_conflicts(
@@ -198,9 +224,9 @@ def resolve_conflicts(
 
     Raises:
         UsageError: nothing waits, the table is not in conflict, or not one of both is given.
-        BadQuery; BadInput: the query leaves out rows in conflict.
+        BadQuery; BadInput: the query leaves out rows in conflict. UnknownName: of a branch.
     """
-    branch = branch or repository.refs.head()
+    branch = _into(repository, branch)
     if (take is None) == (sql is None):
         raise UsageError("say whose side to take, or give a query: one of the two")
     waiting, version = _waiting(repository, branch)
@@ -227,10 +253,14 @@ def continue_merge(
     """Commit the merge that waits.
 
     Raises:
-        UsageError: none does. MergeConflict: there are conflicts left.
+        UsageError: none does. MergeConflict: there are conflicts left. UnknownName: of a branch.
     """
-    branch = branch or repository.refs.head()
+    branch = _into(repository, branch)
     waiting, _ = _waiting(repository, branch)
+    base = _base(repository, branch, waiting)
+    if base == waiting.theirs_id:  # another merge brought it in meanwhile
+        drop_pending(repository.backend, branch)
+        return Merge("up to date", branch, base.hex(), repository.resolve(branch).hex())
     waiting = msgspec.structs.replace(waiting, message=message or waiting.message)
     return _carry_out(repository, branch, Plan(waiting, author=author))
 
@@ -239,9 +269,9 @@ def abort_merge(repository: Repository, branch: str | None = None) -> None:
     """Give up the merge that waits.
 
     Raises:
-        UsageError: none does.
+        UsageError: none does. UnknownName: of a branch.
     """
-    drop_pending(repository.backend, branch or repository.refs.head())
+    drop_pending(repository.backend, _into(repository, branch))
 
 
 def _carry_out(repository: Repository, branch: str, plan: Plan) -> Merge:
@@ -251,20 +281,23 @@ def _carry_out(repository: Repository, branch: str, plan: Plan) -> Merge:
         MergeConflict: nothing is committed; the merge waits for its conflicts to be settled.
     """
     waiting = plan.waiting
+    base_id = _base(repository, branch, waiting)
     tx = _transaction(repository, branch, plan)
     with tx:
         left = tx.bring_in(
             waiting.theirs_id,
-            base=waiting.base_id,
+            base=base_id,
             settle=None if plan.on_conflict == "fail" else plan.on_conflict,
             settled=waiting.settled,
         )
         if plan.dry or left.num_rows:
             tx.abandon()
-    base = waiting.base if waiting.kind == "merge" else None
+    base = base_id.hex() if base_id and waiting.kind == "merge" else None
     changes = tuple(tx.changes)
+    empty = not waiting.parent and not any(change.changed for change in changes)
+    outcome: Outcome = "up to date" if empty else "merged"
     if plan.dry:
-        outcome: Outcome = "conflicts" if left.num_rows else "merged"
+        outcome = "conflicts" if left.num_rows else outcome
         return Merge(outcome, branch, base, None, changes, left)
     found = read_pending(repository.backend, branch)
     if left.num_rows:
@@ -273,7 +306,7 @@ def _carry_out(repository: Repository, branch: str, plan: Plan) -> Merge:
         raise MergeConflict(waiting.source, branch, left)
     if found is not None:
         drop_pending(repository.backend, branch)
-    return Merge("merged", branch, base, tx.snapshot, changes, None, tx.stats.bytes)
+    return Merge(outcome, branch, base, tx.snapshot, changes, None, tx.stats.bytes)
 
 
 def _with_parent(repository: Repository, revision: str) -> tuple[SnapshotId, objects.Snapshot]:
@@ -287,6 +320,23 @@ def _with_parent(repository: Repository, revision: str) -> tuple[SnapshotId, obj
     return id, snapshot
 
 
+def _into(repository: Repository, branch: str | None) -> str:
+    """The branch that is meant; the current one need not have a snapshot yet."""
+    head = repository.refs.head()
+    if branch not in (None, head) and repository.refs.branch(branch) is None:
+        raise UnknownName("branch", branch, repository.refs.branches())
+    return branch or head
+
+
+def _base(repository: Repository, branch: str, waiting: Pending) -> SnapshotId | None:
+    """What both sides are compared with. While a merge waits its branch may move on, and so may
+    the place where the histories parted."""
+    ref = repository.refs.branch(branch)
+    if waiting.kind != "merge" or ref is None:
+        return waiting.base_id
+    return merge_base(repository.objects, ref.snapshot, waiting.theirs_id)
+
+
 def _waiting(repository: Repository, branch: str) -> tuple[Pending, str]:
     found = read_pending(repository.backend, branch)
     if found is None:
@@ -297,25 +347,12 @@ def _waiting(repository: Repository, branch: str) -> tuple[Pending, str]:
     return found
 
 
-def _refuse_pending(repository: Repository, branch: str) -> None:
-    """Do not begin anew where somebody has settled conflicts already.
-
-    Raises:
-        UsageError.
-    """
-    found = read_pending(repository.backend, branch)
-    if found is not None and found[0].settled:
-        raise UsageError(
-            f"a {found[0].kind} of '{found[0].source}' into '{branch}' waits, partly settled",
-            hint="Finish it with `datasnap merge --continue`, or give it up with --abort.",
-        )
-
-
 def _left(repository: Repository, branch: str, waiting: Pending) -> pa.Table:
     """The conflicts that a merge would leave."""
+    base = _base(repository, branch, waiting)
     tx = _transaction(repository, branch, Plan(waiting))
     with tx:
-        left = tx.bring_in(waiting.theirs_id, base=waiting.base_id, settled=waiting.settled)
+        left = tx.bring_in(waiting.theirs_id, base=base, settled=waiting.settled)
         tx.abandon()
     return left
 
@@ -326,7 +363,7 @@ def _transaction(repository: Repository, branch: str, plan: Plan) -> Transaction
         branch,
         message=waiting.message,
         author=plan.author,
-        allow_empty=waiting.kind == "merge",
+        allow_empty=waiting.parent,
         merges=(waiting.theirs_id,) if waiting.parent else (),
         progress=plan.progress,
     )

@@ -90,6 +90,35 @@ def drop_pending(backend: Backend, branch: str) -> None:
     backend.delete_ref(_path(branch), found[1])
 
 
+def check_not_settled(backend: Backend, branch: str) -> None:
+    """Do not begin anew, nor move a branch, where somebody has settled conflicts already.
+
+    Raises:
+        UsageError.
+    """
+    found = read_pending(backend, branch)
+    if found is not None and found[0].settled:
+        raise UsageError(
+            f"a {found[0].kind} of '{found[0].source}' into '{branch}' waits, partly settled",
+            hint="Finish it with `datasnap merge --continue`, or give it up with --abort.",
+        )
+
+
+def forget_pending(backend: Backend, branch: str) -> None:
+    """Give up the merge that waits, if one does: its branch is gone, or has moved away."""
+    if backend.read_ref(_path(branch)) is not None:
+        drop_pending(backend, branch)
+
+
+def move_pending(backend: Backend, branch: str, to: str) -> None:
+    """Let the merge that waits, if one does, wait for a branch of another name."""
+    found = backend.read_ref(_path(branch))
+    if found is not None:
+        there = backend.read_ref(_path(to))
+        backend.write_ref(_path(to), found[0], there[1] if there else None)
+        drop_pending(backend, branch)
+
+
 def _path(branch: str) -> str:
     return _FOLDER + quote(branch, safe="")
 

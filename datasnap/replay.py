@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datasnap.errors import MergeConflict, UnknownName, UsageError
 from datasnap.merge.columns import Side
+from datasnap.pending import check_not_settled, forget_pending
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import merge_base
 from datasnap.snapshots.objects import SnapshotId
@@ -34,15 +35,18 @@ class Moved:
 
 def reset(repository: Repository, revision: str, branch: str | None = None) -> Moved:
     """Move a branch to another snapshot. Those that nothing leads to any more stay until garbage
-    is collected, and can be named by their IDs.
+    is collected, and can be named by their IDs. A merge into it that waits is given up.
 
     Raises:
-        UnknownName; Conflict: another writer moved it meanwhile.
+        UnknownName; Conflict: another writer moved it meanwhile. UsageError: a merge into it
+        waits, partly settled.
     """
     ref = _branch(repository, branch or repository.refs.head())
+    check_not_settled(repository.backend, ref.name)
     to = repository.resolve(revision)
     if to != ref.snapshot:
         repository.refs.move_branch(ref.name, to, expected=ref)
+    forget_pending(repository.backend, ref.name)
     return Moved(ref.name, ref.snapshot.hex(), to.hex())
 
 
@@ -61,9 +65,11 @@ def rebase(
             as in git.
 
     Raises:
-        MergeConflict, UnknownName; UsageError: there is a merge among them.
+        MergeConflict, UnknownName; UsageError: there is a merge among them, or one into the
+        branch waits, partly settled.
     """
     ref = _branch(repository, branch or repository.refs.head())
+    check_not_settled(repository.backend, ref.name)
     target = repository.resolve(onto)
     settle = None if on_conflict == "fail" else on_conflict
     base = merge_base(repository.objects, ref.snapshot, target)
@@ -76,6 +82,7 @@ def rebase(
         head = made or head
     # Only now does anything lead to the new snapshots.
     repository.refs.move_branch(ref.name, head, expected=ref)
+    forget_pending(repository.backend, ref.name)
     return Moved(ref.name, ref.snapshot.hex(), head.hex(), tuple(replayed))
 
 

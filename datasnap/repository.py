@@ -11,6 +11,7 @@ import datasnap.merges as merges
 import datasnap.replay as replay
 from datasnap.config import Settings, cache_folder, default_author, load_settings
 from datasnap.errors import CorruptData, UnknownName, UsageError
+from datasnap.pending import forget_pending, move_pending
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
@@ -199,7 +200,9 @@ class Repository:
             raise UsageError(
                 f"'{name}' is the current branch", hint="Switch to another branch first."
             )
-        return self.refs.delete_branch(name).snapshot.hex()
+        deleted = self.refs.delete_branch(name)
+        forget_pending(self.backend, name)
+        return deleted.snapshot.hex()
 
     def rename_branch(self, name: str, to: str) -> None:
         """Give a branch another name; HEAD follows.
@@ -213,6 +216,7 @@ class Repository:
         self.refs.create_branch(to, ref.snapshot)
         if self.refs.head() == name:
             self.refs.set_head(to)
+        move_pending(self.backend, name, to)
         self.refs.delete_branch(name)
 
     def delete_tag(self, name: str) -> str:
@@ -331,6 +335,7 @@ class Repository:
     revert = merges.revert
     cherry_pick = merges.cherry_pick
     conflicts = merges.conflicts
+    pending_merge = merges.pending_merge
     resolve_conflicts = merges.resolve_conflicts
     continue_merge = merges.continue_merge
     abort_merge = merges.abort_merge

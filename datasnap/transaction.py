@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from datasnap.edits.merging import MergeVerbs
 from datasnap.edits.unit import TableChange, check_table_name
-from datasnap.errors import RefExists, UsageError
+from datasnap.errors import UsageError
 from datasnap.snapshots import objects
 
 if TYPE_CHECKING:
@@ -181,13 +181,6 @@ class Transaction(MergeVerbs):
             UnknownName.
         """
         return self._existing(name)
-
-    def _check_new(self, table: str) -> None:
-        check_table_name(table)
-        if self._entry(table) is not None:
-            raise RefExists(
-                f"there is a table '{table}' already", hint="Choose another name, or drop it first."
-            )
 
     def _only(self, source: objects.Table, rows: Positions, to: str) -> TableChange:
         """A new table of some rows of another."""

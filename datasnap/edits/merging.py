@@ -32,9 +32,12 @@ class MergeVerbs(ColumnVerbs):
             to: another name for it here.
 
         Raises:
-            UnknownName: there is no such revision, or it has no such table.
+            UnknownName: there is no such revision, or it has no such table. RefExists: there is
+            a table of the other name; InvalidName: it cannot be one.
         """
         self._check_open()
+        if to not in (None, table):
+            self._check_new(to)
         id = self._repository.resolve(revision)
         found = self._entries_of(id).get(table)
         if found is None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from datasnap.errors import BadInput, InvalidName, UnknownName, UsageError
+from datasnap.errors import BadInput, InvalidName, RefExists, UnknownName, UsageError
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.commit import commit, commit_detached, put, table_entry
@@ -237,6 +237,16 @@ class UnitOfWork:
         )
         self.changes.append(change)
         return change
+
+    def _check_new(self, table: str) -> None:
+        """Raises:
+        RefExists: there is such a table. InvalidName: there cannot be one.
+        """
+        check_table_name(table)
+        if self._entry(table) is not None:
+            raise RefExists(
+                f"there is a table '{table}' already", hint="Choose another name, or drop it first."
+            )
 
     def _check_open(self) -> None:
         if not self._open:
