@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from datasnap.query.diffs import DiffFiles
 from datasnap.query.leaving import lend
 from datasnap.query.past import FOLDER as _HISTORY
 from datasnap.query.past import HistoryFiles
+from datasnap.query.waiting import FOLDER as _CONFLICTS
+from datasnap.query.waiting import ConflictFiles
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
 from datasnap.tables.manifest import read_parts
 
@@ -83,6 +86,7 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._files: dict[str, tuple[VirtualFile, str]] = {}
         self._diffs = DiffFiles(self._resolve, repository.tree)
         self._histories = HistoryFiles(self._resolve)
+        self._conflicts = ConflictFiles(repository)
 
     def read_through(self, scanner: Scanner) -> None:
         """Read tables through another scanner from here on."""
@@ -103,6 +107,9 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         if path.startswith((_CONTENT, _LOG, _DIFF, _HISTORY)):
             return [path]
+        if path.startswith(_CONFLICTS):
+            with _as_missing_file():
+                return [self._conflicts.by_content(path)]
         try:
             name, entry = self._find(path)
         except FileNotFoundError:
@@ -238,17 +245,26 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _made_file(self, path: str) -> bytes | None:
         """The bytes of a file that is no table; None: the path is not of one."""
-        try:
+        with _as_missing_file():
             if path.startswith(_DIFF):
                 return self._diffs.read(path, self._scanner)
             if path.startswith(_HISTORY):
                 return self._histories.read(path, self._scanner)
+            if path.startswith(_CONFLICTS):
+                return self._conflicts.read(path)
             if path.startswith(_LOG):
                 ref = path.removeprefix(_LOG + "/").removesuffix(_ENDING)
                 return _parquet_bytes(self._repository.log_table(self._resolve(ref)))
-        except (UnknownName, BadKey) as error:
-            raise FileNotFoundError(f"{error.message}. {error.hint}".strip()) from error
         return None
+
+
+@contextmanager
+def _as_missing_file() -> Iterator[None]:
+    """What is not there, in the file system's own kind of error."""
+    try:
+        yield
+    except (UnknownName, BadKey) as error:
+        raise FileNotFoundError(f"{error.message}. {error.hint}".strip()) from error
 
 
 def _first(name: str) -> str:

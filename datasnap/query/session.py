@@ -11,9 +11,12 @@ On every connection:
     history('rides', 42)                    … or one row: by its key, of several columns as a
                                             list or struct; `ref := …` names where to begin
     log(), log('exp')                       the history that leads to a revision, newest first
+    conflicts()                             those of the merge into the current branch (or another:
+                                            conflicts('exp')) that waits for them to be settled
 
-A connection sees the refs as they were when it was made, however long it lives. (Schemas are made
-for as many refs as the setting `sql.ref_schemas` says; `snapshot()` takes them all.)
+A connection sees the refs as they were when it was made, however long it lives; `conflicts()` is
+of now. (Schemas are made for as many refs as the setting `sql.ref_schemas` says; `snapshot()`
+takes them all.)
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from datasnap.errors import BadQuery, UnknownName
 from datasnap.query.diffs import diff_path
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
 from datasnap.query.past import history_path
+from datasnap.query.waiting import conflicts_path
 from datasnap.snapshots.objects import SnapshotId, TableId
 
 if TYPE_CHECKING:
@@ -73,7 +77,7 @@ def connect(
     )
     connection.register_filesystem(filesystem)
     configure(connection, repository)
-    for statement in _macros(at):
+    for statement in _macros(at, repository.refs.head()):
         connection.execute(statement)
     for ref, id in _wanted(frozen.refs, query, repository.settings.sql.ref_schemas):
         _make_views(connection, ref, _urls(repository, id), query)
@@ -212,7 +216,7 @@ class _FrozenRefs:
         raise UnknownName("ref", revision, self.refs)
 
 
-def _macros(at: SnapshotId | None) -> Iterable[str]:
+def _macros(at: SnapshotId | None, branch: str) -> Iterable[str]:
     own = literal(at.hex() if at else "HEAD")
     yield (
         f"CREATE MACRO main.snapshot(table_name, ref := {own}) AS TABLE "
@@ -232,6 +236,10 @@ def _macros(at: SnapshotId | None) -> Iterable[str]:
     yield (
         f"CREATE MACRO main.log(ref := {own}) AS TABLE "
         "(SELECT * FROM read_parquet('datasnap://.log/' || ref || '.parquet'))"
+    )
+    yield (
+        f"CREATE MACRO main.conflicts(branch := {literal(branch)}) AS TABLE "
+        f"(SELECT * FROM read_parquet('datasnap://' || {conflicts_path('branch')}))"
     )
 
 
@@ -269,6 +277,16 @@ def _make_views(
         except BadQuery:
             if query is None or name.lower() in query.lower():
                 raise  # else a damaged table that nobody asks for would stop all queries
+
+
+def add_schema(
+    connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, TableId]
+) -> None:
+    """Make tables views in a schema of their own, in place of whatever it held."""
+    connection.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
+    connection.execute(f"CREATE SCHEMA {quote(schema)}")
+    for name in distinct(tables):
+        _make_view(connection, schema, name, content_url(tables[name], name))
 
 
 def _urls(repository: Repository, id: SnapshotId) -> dict[str, str]:
