@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
+
+#: The width of "error: " and "hint:  ".
+_INDENT = 7
 
 
 def run() -> None:
@@ -43,6 +48,15 @@ def run() -> None:
 def _complain(message: str, hint: str) -> None:
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     red, dim, off = ("\033[31m", "\033[2m", "\033[0m") if colour else ("", "", "")
-    print(f"{red}error:{off} {message}", file=sys.stderr)
+    print(f"{red}error:{off} {_wrapped(message)}", file=sys.stderr)
     if hint:
-        print(f"{dim}hint:  {hint}{off}", file=sys.stderr)
+        print(f"{dim}hint:  {_wrapped(hint)}{off}", file=sys.stderr)
+
+
+def _wrapped(text: str) -> str:
+    """A line, on a terminal broken between words and indented."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns - _INDENT
+    lines = textwrap.wrap(text, max(width, _INDENT), break_on_hyphens=False, break_long_words=False)
+    return ("\n" + " " * _INDENT).join(lines)

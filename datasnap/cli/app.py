@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datasnap.cli import data, diff, edit, history, past, refs, store
+from datasnap.cli import data, diff, edit, history, merge, past, refs, replay, store
 from datasnap.cli.options import remember_repository
 
 # Plain help, not rich's panels: those take longer to draw than all else together.
@@ -65,6 +65,14 @@ _VERBS: dict[str, Callable[..., None]] = {
     "branch": refs.branch,
     "switch": refs.switch,
     "tag": refs.tag,
+    "merge": merge.merge,
+    "conflicts": merge.conflicts,
+    "resolve": merge.resolve,
+    "revert": replay.revert,
+    "cherry-pick": replay.cherry_pick,
+    "rebase": replay.rebase,
+    "reset": replay.reset,
+    "restore": replay.restore,
     "sql": data.sql,
     "export": data.export,
     "append": edit.append,

@@ -34,8 +34,10 @@ def what(change: TableChange) -> str:
     """A change in words: +1,000 −500 ~37 rows, 1 new column, 84 kB."""
     if change.rows is None:
         return "dropped"
+    # A table taken from another version is stored already.
+    stored = [size(change.size)] if change.size else []
     if change.rows_before is None:
-        return f"new table, {plural(change.rows, 'row')}, {size(change.size)}"
+        return ", ".join(["new table", plural(change.rows, "row"), *stored])
     if not change.changed:
         return f"{plural(change.rows, 'row')}, as before"
     said = [_rows(change)]
@@ -51,7 +53,7 @@ def what(change: TableChange) -> str:
     ]
     if change.rewritten:
         said.append(f"{plural(change.rewritten, 'segment')} rewritten")
-    return ", ".join([part for part in said if part] + [size(change.size)])
+    return ", ".join([part for part in said if part] + stored)
 
 
 def _rows(change: TableChange) -> str:

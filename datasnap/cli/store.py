@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datasnap.cli.options import Json, Revision, the_repository
+from datasnap.cli.outcome import in_tables, shortened
 from datasnap.cli.output import (
     SHORT,
     hint,
@@ -21,6 +22,7 @@ from datasnap.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from datasnap.repository import Repository
     from datasnap.versions import Snapshot
 
 
@@ -53,6 +55,7 @@ def status(json: Json = False) -> None:
                 "branches": len(repository.branches()),
                 "tags": len(repository.tags()),
                 "store": held._asdict(),
+                "merge": _waiting_merge(repository),
             }
         )
         return
@@ -70,6 +73,7 @@ def status(json: Json = False) -> None:
         f"{plural(len(repository.tags()), 'tag')}"
     )
     say(f"Store     {size(held.bytes)} in {plural(held.packs, 'pack')}, {held.chunks:,} chunks")
+    _say_waiting(repository)
 
 
 def ls(ref: Revision = "HEAD", json: Json = False) -> None:
@@ -131,6 +135,36 @@ def verify(
 
         count = plural(len(report.problems), "problem")
         raise CorruptData(f"{count} found", hint="Other versions of the tables are not affected.")
+
+
+def _waiting_merge(repository: Repository) -> dict[str, Any] | None:
+    """The merge into the current branch that waits for its conflicts to be settled."""
+    waiting = repository.pending_merge()
+    if waiting is None:
+        return None
+    left = repository.conflicts()
+    return {
+        "kind": waiting.kind,
+        "source": waiting.source,
+        "settled": sorted(waiting.settled),
+        "in_conflict": sorted(set(left["table"].to_pylist())),
+        "conflicts": left.num_rows,
+    }
+
+
+def _say_waiting(repository: Repository) -> None:
+    waiting = repository.pending_merge()
+    if waiting is None:
+        return
+    left = repository.conflicts()
+    how = in_tables(left) if left.num_rows else "no conflicts left"
+    settled = f" (settled: {', '.join(sorted(waiting.settled))})" if waiting.settled else ""
+    source = plain(shortened(waiting.source))
+    say(f"Waiting   [red]{waiting.kind} of {source}[/]: {how}{plain(settled)}")
+    if left.num_rows:
+        hint("Next: datasnap conflicts, datasnap resolve TABLE; or datasnap merge --abort")
+    else:
+        hint("Next: datasnap merge --continue; or --abort")
 
 
 def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
