@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,8 @@ def _whole_or_not(to: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {to}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # which a read-only disk says even of a file that is not there
+            temporary.unlink()
 
 
 def _write_arrow(table: TableVersion, path: Path, progress: Progress) -> None:
@@ -97,6 +99,6 @@ def _write_text(table: TableVersion, path: Path, options: str) -> None:
         try:
             connection.execute(f"COPY exported TO {literal(str(path))} {options}")
         except duckdb.IOException as error:
-            raise StorageError(f"cannot write {path}: {query_error(error).message}") from error
+            raise OSError(query_error(error).message) from error
         except duckdb.Error as error:
             raise BadInput(f"{path.suffix} cannot hold this table: {query_error(error)}") from error

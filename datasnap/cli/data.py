@@ -30,7 +30,7 @@ from datasnap.cli.output import (
     size,
 )
 from datasnap.cli.report import report
-from datasnap.errors import UsageError
+from datasnap.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     import duckdb
@@ -109,6 +109,8 @@ def sql(
     'main~2') at any version; diff('rides', 'main', 'exp') is what differs between two; log() is
     the history.
 
+    Times with a time zone are read and shown in UTC, wherever it runs.
+
     INSERT, UPDATE, DELETE, MERGE INTO, CREATE TABLE AS, ALTER TABLE and DROP TABLE change the
     tables of --branch; all statements given become one snapshot.
     """
@@ -182,7 +184,11 @@ def _copy_out(
         made = Path(folder) / "result"
         copy_result(connection, query, made, format.value)
         if output is not None:
-            shutil.move(made, output)
+            try:
+                shutil.move(made, output)
+            except OSError as error:
+                why = error.strerror or error
+                raise StorageError(f"cannot write {output}: {why}") from error
             return
         with made.open("rb") as result:
             sys.stdout.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,7 +119,7 @@ def update(
     json: Json = False,
 ) -> None:
     """Set columns to the values of SQL expressions, in the rows for which a condition is true."""
-    values = dict(_assignment(text) for text in set)
+    values = _once(_assignment(text) for text in set)
     with committing(branch, message, f"update {table}", author, json) as tx:
         tx.update(table, values, where)
 
@@ -144,11 +144,11 @@ def add_column(
     """Add columns: computed by SQL, or joined by key from files. No other column is written."""
     if bool(columns) == bool(source):
         raise UsageError(
-            "say what the columns are",
+            "give expressions or files, not both" if columns else "say what the columns are",
             hint="""Like this: datasnap add-column rides "fare / km AS fare_per_km" """
             "or: --from features.parquet",
         )
-    given = dict(_named(text) for text in columns or [])
+    given = _once(_named(text) for text in columns or [])
     with committing(branch, message, f"add columns to {table}", author, json) as tx:
         tx.add_columns(table, given or source)
 
@@ -176,7 +176,7 @@ def rename_column(
     json: Json = False,
 ) -> None:
     """Rename columns. No data is written."""
-    pairs = dict(_pair(text, "=", "OLD=NEW") for text in names)
+    pairs = _once(_pair(text, "=", "OLD=NEW") for text in names)
     with committing(branch, message, f"rename columns of {table}", author, json) as tx:
         tx.rename_columns(table, pairs)
 
@@ -193,7 +193,7 @@ def cast_column(
     json: Json = False,
 ) -> None:
     """Give columns other types. Other columns are not touched."""
-    pairs = dict(_pair(text, "=", "COLUMN=TYPE") for text in types)
+    pairs = _once(_pair(text, "=", "COLUMN=TYPE") for text in types)
     with committing(branch, message, f"cast columns of {table}", author, json) as tx:
         tx.cast_columns(table, pairs)
 
@@ -331,6 +331,16 @@ def drop(
 def key_columns(given: list[str] | None) -> list[str] | None:
     """The columns of a key as given: each alone, or several with commas."""
     return [name for text in given or [] for name in text.split(",")] or None
+
+
+def _once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What is given for each column, and for none twice."""
+    given: dict[str, str] = {}
+    for name, what in pairs:
+        if name in given:
+            raise UsageError(f"the column '{name}' is given twice: {given[name]} and {what}")
+        given[name] = what
+    return given
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -51,9 +51,11 @@ def what(change: TableChange) -> str:
         )
         if names
     ]
+    if change.key is not None:
+        said.append(f"key: {', '.join(map(plain, change.key)) or 'none'}")
     if change.rewritten:
         said.append(f"{plural(change.rewritten, 'segment')} rewritten")
-    return ", ".join([part for part in said if part] + stored)
+    return ", ".join(([part for part in said if part] or ["schema changed"]) + stored)
 
 
 def _rows(change: TableChange) -> str:

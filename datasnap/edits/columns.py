@@ -190,6 +190,8 @@ class ColumnVerbs(RowVerbs):
             reader = bench.rows(self._table_ids(), table, casts)
             return compute_columns(self._editor(before), known, reader)
         except BadQuery as error:
+            if not error.message.startswith(("Conversion Error", "Out of Range Error")):
+                raise
             ((name, type), *_) = types.items()
             raise BadInput(
                 f"a value does not fit its new type: {error.message}",

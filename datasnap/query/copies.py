@@ -45,7 +45,7 @@ def insert(tx: Transaction, words: Words) -> None:
     if words.has("ON", "CONFLICT") or words.has("RETURNING"):
         words.skip_to("ON" if words.has("ON", "CONFLICT") else "RETURNING")
         raise words.unsupported()
-    connection = _bench(tx, table, "LIMIT 0")
+    connection = _bench(tx, table, words, "LIMIT 0")
     _run(tx, connection, f"{start} INSERT INTO {_TARGET}{words.behind(place)}")
     if replacing:
         rows = _rows(tx, table, connection, f"FROM {_TARGET}")
@@ -107,7 +107,7 @@ def merge(tx: Transaction, words: Words) -> None:
         )
     called = "" if alias else f" AS {quote(table)}"  # so that its own name still means it
     statement = f"{words.before(place)}{_TARGET}{called}{words.behind(place)}"
-    connection = _bench(tx, table, "")
+    connection = _bench(tx, table, words, "")
     try:
         done = connection.sql(f"{statement}\nRETURNING {_ACTION}, *").to_arrow_table()
     except duckdb.Error as error:
@@ -149,12 +149,12 @@ def _refuse_shared_keys(connection: duckdb.DuckDBPyConnection, key: list[str], t
         raise BadKey(f"two rows of '{table}' would have one key: {shown}")
 
 
-def _bench(tx: Transaction, table: str, limit: str) -> duckdb.DuckDBPyConnection:
+def _bench(tx: Transaction, table: str, words: Words, limit: str) -> duckdb.DuckDBPyConnection:
     """A connection with the transaction's tables, and one to change in place of `table`."""
     if table not in tx.tables:
         raise UnknownName("table", table, tx.tables, where=f"on '{tx.branch}'")
     check_told_apart(table, columns_of(tx, table))
-    connection = tx.connect()
+    connection = tx.connect(f"{words.text.decode()} {table}")
     _run(tx, connection, f"CREATE TEMP TABLE {_TARGET} AS SELECT * FROM {quote(table)} {limit}")
     return connection
 

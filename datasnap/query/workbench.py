@@ -77,12 +77,12 @@ class Workbench:
             check_expression(text)
         if using:
             check_from(using)
-        self._make_views(tables, " ".join([*columns.values(), where or "", using or ""]))
         called = quote(alias or table)
         file = f"read_parquet({literal(content_url(tables[table], table))})"
         rest = (f", {using}\n" if using else "") + (f" WHERE ({where}\n)" if where else "")
         values = [f"({expression}\n)" for expression in columns.values()]
         try:
+            self._make_views(tables, " ".join([*columns.values(), where or "", using or ""]))
             types = self._types(f"{file} AS {called}", list(columns)) if as_columns else []
             # Without the columns that DuckDB adds to a file's, and hides.
             self._bind(values, f"FROM (SELECT * FROM {file}) AS {called}{rest}", where is None)

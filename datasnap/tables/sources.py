@@ -38,6 +38,7 @@ _FORMATS = {
     ".ndjson": "json",
 }
 _COMPRESSED = (".gz", ".zst")
+_DELIMITERS = ",;|\t"
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _from_text(files: list[str], kind: str) -> Source:
         # Text must give the same rows in the same order each time it is imported.
         connection.execute("SET preserve_insertion_order = true")
         connection.execute("SET TimeZone = 'UTC'")
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        listed = ", ".join(f"'{_doubled(file)}'" for file in files)
         wanted = "*" if columns is None else ", ".join(map(_quote, columns))
         return connection.sql(f"SELECT {wanted} FROM read_{kind}([{listed}])")
 
@@ -266,7 +267,31 @@ def _from_text(files: list[str], kind: str) -> Source:
             schema = reader.schema
     except duckdb.Error as error:
         raise _unreadable(files[0], error) from error
+    if kind == "csv":
+        _check_cut(files[0], schema)
     return Source(schema, batches, None, replayable=True)
+
+
+def _check_cut(file: str, schema: pa.Schema) -> None:
+    """Refuse what DuckDB makes of CSV whose lines do not agree: it takes each for one value, or
+    passes over the header.
+
+    Raises:
+        BadInput.
+    """
+    import duckdb
+
+    uncut = len(schema) == 1 and any(sign in schema.names[0] for sign in _DELIMITERS)
+    headless = not uncut and len(schema) > 1 and schema.names[0] == "column0"
+    if headless:
+        sniff = f"SELECT SkipRows > 0 AND NOT HasHeader FROM sniff_csv('{_doubled(file)}')"
+        headless = bool(duckdb.connect().sql(sniff).fetchall()[0][0])
+    if uncut or headless:
+        raise BadInput(
+            f"the lines of {file} have different numbers of values",
+            hint="Mend them (values that hold the delimiter need quotes); or read it by DuckDB "
+            "your own way, and import Parquet.",
+        )
 
 
 def _reading(batches: Iterator[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
@@ -290,6 +315,10 @@ def _unreadable(name: str, error: Exception) -> BadInput:
 
 def _is_empty(file: str) -> bool:
     return "://" not in file and Path(file).stat().st_size == 0
+
+
+def _doubled(text: str) -> str:
+    return text.replace("'", "''")
 
 
 def _quote(name: str) -> str:
