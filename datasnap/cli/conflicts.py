@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -38,8 +39,14 @@ def show_conflicts(conflicts: pa.Table, limit: int | None = None) -> None:
 
 
 def _show_grid(rows: Sequence[Row]) -> None:
-    names = [n for n in ("key", "column") if any(row[n] is not None for row in rows)]
-    cells = [[_text(row[n] or "") for n in names] + [_side(row, s) for s in _SIDES] for row in rows]
+    names, keys = _keys([row["key"] for row in rows])
+    if any(row["column"] is not None for row in rows):
+        names.append("column")
+        keys = [[*key, row["column"] or ""] for key, row in zip(keys, rows, strict=True)]
+    cells = [
+        [*map(_text, key), *(_side(row, side) for side in _SIDES)]
+        for key, row in zip(keys, rows, strict=True)
+    ]
     head = [_text(name, "dim") for name in (*names, *_SIDES)]
     natural = [max(cell.cell_len for cell in column) for column in zip(head, *cells, strict=True)]
     widths = _widths(natural, len(names), console().width)
@@ -47,6 +54,19 @@ def _show_grid(rows: Sequence[Row]) -> None:
     screen = console()
     for line in (head, *lines):
         screen.print(_joined(line, widths), soft_wrap=True)
+
+
+def _keys(texts: Sequence[str | None]) -> tuple[list[str], list[list[str]]]:
+    """The key's columns and their values: a key of several is the text of a JSON object."""
+    if None in texts:
+        return [], [[] for _ in texts]
+    try:
+        found = [json.loads(text or "", parse_float=str, parse_int=str) for text in texts]
+    except ValueError:
+        found = [None]
+    if all(isinstance(key, dict) and key.keys() == found[0].keys() for key in found):
+        return list(found[0]), [[str(value) for value in key.values()] for key in found]
+    return ["key"], [[text or ""] for text in texts]
 
 
 def _widths(natural: Sequence[int], keys: int, screen: int) -> list[int]:

@@ -58,7 +58,7 @@ def tell(done: Merge, kind: Kind, source: str, *, dry: bool, json: bool) -> None
     elif done.conflicts is not None:
         _show_first(done.conflicts)
     if done.outcome == "conflicts" and done.conflicts is not None:
-        error = MergeConflict(source, done.branch, done.conflicts, waits=False)
+        error = MergeConflict(shortened(source), done.branch, done.conflicts, waits=False)
         error.hint = "Without --dry-run it waits for them to be settled; or see --on-conflict."
         raise error
 

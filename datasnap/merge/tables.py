@@ -70,7 +70,8 @@ def describe(table: Table | None) -> str | None:
     if table is None:
         return None
     key = f", key {', '.join(key_names(table))}" if table.key else ""
-    return f"{table.rows:,} rows, {len(table.fields)} columns{key}"
+    rows, columns = table.rows, len(table.fields)
+    return f"{rows:,} row{'s' * (rows != 1)}, {columns} column{'s' * (columns != 1)}{key}"
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.cli.conflicts import _apart, _text, _widths
+from datasnap.cli.conflicts import _apart, _keys, _text, _widths
 from datasnap.repository import Repository
 from tests.cli.test_verbs import Shell
 
@@ -348,6 +348,34 @@ def test_the_first_conflicts_are_shown_and_how_many_more(repo: Repository, shell
     assert lines[0] == "rides: 40 conflicts"
     assert [line.split()[0] for line in lines[2:12]] == [str(n) for n in range(10)]
     assert lines[12:] == ["… 30 more", ""]
+
+
+def test_each_column_of_a_key_is_shown(repo: Repository, shell: Shell) -> None:
+    trips = {"city": ["Aix", "Zürich"], "day": [1, 2], "tip": [1.0, None]}
+    with repo.transaction() as tx:
+        tx.write("trips", pa.table(trips), key=["city", "day"])
+        tx.write("loose", pa.table({"x": [1]}))
+    repo.branch("other")
+    for branch, tip in (("main", 2), ("other", 3)):
+        with repo.transaction(branch) as tx:
+            tx.update("trips", {"tip": str(tip)})
+            tx.write("loose", pa.table({"x": [tip, tip]}))
+    assert shell("merge", "other", code=1).splitlines() == [
+        "loose: 1 conflict",
+        "base             ours              theirs",
+        "1 row, 1 column  2 rows, 1 column  2 rows, 1 column",
+        "",
+        "trips: 2 conflicts",
+        "city    day  column  base  ours  theirs",
+        "Aix     1    tip     1.0   2.0   3.0",
+        "Zürich  2    tip     null  2.0   3.0",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("key", ["", "x", "[1, 2]", "[false]", "{}", '"a"', "12", "{"])
+def test_a_key_that_is_no_json_object_is_shown_as_it_is(key: str) -> None:
+    assert _keys([key, '{"a": 1}']) == (["key"], [[key], ['{"a": 1}']])
 
 
 def test_values_are_cut_to_the_screen_and_keys_are_not() -> None:
