@@ -219,7 +219,7 @@ def test_tables_without_a_key_merge_when_both_only_appended(repo: Repository) ->
     with repo.transaction("exp") as tx:
         tx.append("t", pa.table({"a": [4]}))
     (found,) = conflict(repo)
-    assert (found["kind"], found["ours"]) == ("table", "3 rows, 1 columns")
+    assert (found["kind"], found["ours"]) == ("table", "3 rows, 1 column")
     repo.merge("exp", on_conflict="theirs")
     assert [a for (a,) in rows(repo)] == [1, 1, 3, 4]
 
