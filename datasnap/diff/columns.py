@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -55,18 +56,24 @@ class ColumnChanges(NamedTuple):
         return bool(self.added or self.removed or self.renamed or self.retyped)
 
 
-def pair_columns(objects: ObjectReader, old: Table, new: Table) -> list[Pair]:
+def pair_columns(
+    objects: ObjectReader, old: Table, new: Table, common: Callable[[], int] | None = None
+) -> list[Pair]:
     """The columns that both versions have, in the order of the new one.
 
     A field ID names a column for as long as its table lives, through any rename. But versions that
-    came about independently number their fields independently. So where a field has another name,
-    it is the same column if a chunk of it is in both versions, or if nothing speaks against it;
-    else names decide.
+    came about independently number their fields independently, and so do two branches that each
+    add a column. So a field with another name is the same column if a chunk of it is in both
+    versions, or if it is older than their parting and nothing speaks against it; else names decide.
+
+    Args:
+        common: how many fields the table had ever had where the versions parted; asked for only
+            if it matters. None: the old version leads to the new one.
     """
     before, after = fields_by_name(old), fields_by_name(new)
     found = {id: id for name, id in after.items() if before.get(name) == id}
     if len(found) < min(len(before), len(after)):
-        found |= _renamed(objects, old, new)
+        found |= _renamed(objects, old, new, common or (lambda: old.next_field))
     old_schema, new_schema = arrow_schema(old), arrow_schema(new)
     names = {id: name for name, id in before.items()}
     return [
@@ -76,7 +83,9 @@ def pair_columns(objects: ObjectReader, old: Table, new: Table) -> list[Pair]:
     ]
 
 
-def _renamed(objects: ObjectReader, old: Table, new: Table) -> dict[FieldId, FieldId]:
+def _renamed(
+    objects: ObjectReader, old: Table, new: Table, common: Callable[[], int]
+) -> dict[FieldId, FieldId]:
     """Columns that have another name or another ID in the new version: old fields by new ones."""
     before, after = fields_by_name(old), fields_by_name(new)
     names = {id: name for name, id in before.items()}
@@ -85,10 +94,11 @@ def _renamed(objects: ObjectReader, old: Table, new: Table) -> dict[FieldId, Fie
         return {}
     shared = _chunks(objects, old) & _chunks(objects, new)
     alike = {id for id, _ in shared}
+    parted = common() if moved and alike else 0
     kept = {
         id
         for id, name in moved.items()
-        if id in alike or (alike and name not in before and names[id] not in after)
+        if id in alike or (id < parted and name not in before and names[id] not in after)
     }
     # Of versions with nothing in common, or of fields whose IDs say nothing, the names speak.
     doubtful = moved.keys() - kept if alike else {*names, *after.values()}

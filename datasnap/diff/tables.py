@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,9 @@ from datasnap.diff.columns import ColumnChanges, Pair, column_changes, pair_colu
 from datasnap.diff.records import Columns, RowDiff
 from datasnap.diff.rows import RowChanges, row_changes
 from datasnap.errors import UnknownName
-from datasnap.snapshots.objects import Entry, SnapshotId, Table
+from datasnap.snapshots.history import merge_base
+from datasnap.snapshots.objects import Entry, Snapshot, SnapshotId, Table, Tree
+from datasnap.snapshots.reader import ObjectReader
 from datasnap.tables.scan import Scanner
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class TableDiff:
     before: Table | None
     after: Table | None
     _scanner: Scanner
+    #: How many fields it had ever had where the versions parted; None: before leads to after.
+    _common: Callable[[], int] | None = None
 
     def __repr__(self) -> str:
         return f"<datasnap diff of table {self.name!r}: {self.status}>"
@@ -148,7 +152,7 @@ class TableDiff:
 
     @cached_property
     def _pairs(self) -> list[Pair]:
-        return pair_columns(self._scanner.objects, *self._both)
+        return pair_columns(self._scanner.objects, *self._both, self._common)
 
     @cached_property
     def _changes(self) -> RowChanges:
@@ -221,8 +225,29 @@ def diff_trees(
         return scanner.objects.get(entry.id, Table) if entry else None
 
     tables = {
-        name: TableDiff(name, version(before, name), version(after, name), scanner)
+        name: TableDiff(
+            name,
+            version(before, name),
+            version(after, name),
+            scanner,
+            fields_in_common(scanner.objects, a, b, name),
+        )
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     }
     return Diff(a.hex(), b.hex(), tables)
+
+
+def fields_in_common(
+    objects: ObjectReader, a: SnapshotId, b: SnapshotId, table: str
+) -> Callable[[], int]:
+    """How many fields a table had ever had where two histories parted, found out when asked."""
+
+    def count() -> int:
+        base = merge_base(objects, a, b)
+        if base is None:
+            return 0
+        entries = objects.get(objects.get(base, Snapshot).tree, Tree).entries
+        return objects.get(entries[table].id, Table).next_field if table in entries else 0
+
+    return count

@@ -85,7 +85,8 @@ class RowFinder:
         """The columns that two versions have in common."""
         if (old, new) not in self._pairs:
             tables = (self.table(id) for id in (old, new))
-            self._pairs[old, new] = pair_columns(self._scanner.objects, *tables)
+            before, after = tables
+            self._pairs[old, new] = pair_columns(self._scanner.objects, before, after)
         return self._pairs[old, new]
 
     def find(self, id: TableId | None) -> Row | None:

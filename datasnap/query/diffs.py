@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from datasnap.errors import UnknownName
-from datasnap.snapshots.objects import Entry, SnapshotId, Table, Tree
+from datasnap.snapshots.objects import SnapshotId, Table, Tree
 
 if TYPE_CHECKING:
     from datasnap.tables.scan import Scanner
@@ -38,7 +38,7 @@ class DiffFiles:
         self, resolve: Callable[[str], SnapshotId], tree: Callable[[SnapshotId], Tree]
     ) -> None:
         self._resolve, self._tree = resolve, tree
-        self._made: dict[tuple[str, Entry | None, Entry | None], bytes] = {}
+        self._made: dict[tuple[str, SnapshotId, SnapshotId], bytes] = {}
         self._lock = Lock()
 
     def read(self, path: str, scanner: Scanner) -> bytes:
@@ -48,42 +48,42 @@ class DiffFiles:
             UnknownName: of a revision, or of a table that neither version has.
             FileNotFoundError: the path is no name of a diff.
         """
-        name, before, after = self._versions(path)
-        # By content, not by path: what a ref means may change while a file system lives.
-        wanted = (name, before, after)
+        # By snapshots, not by path: what a ref means may change while a file system lives.
+        wanted = self._versions(path)
         with self._lock:
             made = self._made.pop(wanted, None)
             if made is None:
-                made = _make(scanner, *wanted)
+                made = self._make(scanner, *wanted)
             while self._made and len(made) + sum(map(len, self._made.values())) > _KEPT:
                 del self._made[next(iter(self._made))]
             self._made[wanted] = made
         return made
 
-    def _versions(self, path: str) -> tuple[str, Entry | None, Entry | None]:
-        """The table that a path names, and what it is in both versions."""
+    def _versions(self, path: str) -> tuple[str, SnapshotId, SnapshotId]:
+        """The table and the two snapshots that a path names."""
         name, colon, revisions = path.removeprefix(FOLDER + "/").partition(":")
         old, dots, new = revisions.removesuffix(_ENDING).partition("...")
         if not (colon and dots):
             raise FileNotFoundError(path)
-        trees = [self._tree(self._resolve(revision)).entries for revision in (old, new)]
-        before, after = (entries.get(name) for entries in trees)
-        if before is None and after is None:
-            known = {*trees[0], *trees[1]}
+        a, b = self._resolve(old), self._resolve(new)
+        known = {*self._tree(a).entries, *self._tree(b).entries}
+        if name not in known:
             raise UnknownName("table", name, known, where=f"at {old} or {new[:12]}")
-        return name, before, after
+        return name, a, b
+
+    def _make(self, scanner: Scanner, name: str, a: SnapshotId, b: SnapshotId) -> bytes:
+        from datasnap.diff.tables import TableDiff, fields_in_common
+
+        objects = scanner.objects
+        entries = (self._tree(id).entries.get(name) for id in (a, b))
+        old, new = (objects.get(entry.id, Table) if entry else None for entry in entries)
+        sink = io.BytesIO()
+        found = TableDiff(name, old, new, scanner, fields_in_common(objects, a, b, name))
+        # All columns: what a query can ask for must not depend on what happened to change.
+        found.rows("all").write_parquet(sink)
+        return sink.getvalue()
 
 
 def diff_path(table: str, old: str, new: str) -> str:
     """The SQL expression of a path, of the SQL expressions of its parts."""
     return f"'{FOLDER}/' || {table} || ':' || {old} || '...' || {new} || '{_ENDING}'"
-
-
-def _make(scanner: Scanner, name: str, before: Entry | None, after: Entry | None) -> bytes:
-    from datasnap.diff.tables import TableDiff
-
-    old, new = (scanner.objects.get(e.id, Table) if e else None for e in (before, after))
-    sink = io.BytesIO()
-    # All columns: what a query can ask for must not depend on what happened to change.
-    TableDiff(name, old, new, scanner).rows("all").write_parquet(sink)
-    return sink.getvalue()

@@ -102,9 +102,7 @@ def _fixed_spans(array: pa.Array) -> tuple[npt.NDArray[np.uint8], Words, Words]:
     return np.frombuffer(array.buffers()[1], np.uint8), starts, starts + np.uint64(width)
 
 
-def _hash_bytes(
-    data: npt.NDArray[np.uint8], starts: Words, ends: Words, *, whole: bool
-) -> Words:
+def _hash_bytes(data: npt.NDArray[np.uint8], starts: Words, ends: Words, *, whole: bool) -> Words:
     lengths = ends - starts
     hashes = lengths.copy()
     long = (lengths > _HEAD + _TAIL) & (not whole)

@@ -162,6 +162,18 @@ def test_a_renamed_column_is_not_another_one(repo: Repository) -> None:
     assert (found.added, found.removed, found.changed) == (0, 0, 0)
 
 
+def test_columns_that_two_branches_added_are_not_one(repo: Repository) -> None:
+    write(repo, "t", pa.table({"id": [1, 2], "a": [1, 2]}), key="id")
+    repo.branch("exp")
+    for branch, names in (("main", ["ours", "both"]), ("exp", ["both", "theirs"])):
+        for name in names:
+            with repo.transaction(branch) as tx:
+                tx.add_columns("t", {name: f"id * {len(name)}"})
+    found = repo.diff("main", "exp").table("t")
+    assert (found.columns.added, found.columns.removed) == (("theirs",), ("ours",))
+    assert (found.columns.renamed, found.changed) == ((), 0)
+
+
 def test_tables_come_and_go(repo: Repository) -> None:
     write(repo, "a", pa.table({"id": [1, 2], "x": ["p", "q"]}), key="id")
     with repo.transaction() as tx:
