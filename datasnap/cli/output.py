@@ -13,6 +13,7 @@ from datasnap.progress import Progress, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 SHORT = 12
 
@@ -34,17 +35,25 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under a dim header, two spaces apart; a column named ">…" is right-aligned."""
+    """Rows under a dim header, two spaces apart, each on one line: where the terminal is too
+    narrow, cells end in "…", but for a column named "=…". One named ">…" is right-aligned.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for name in columns:
-        right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+        right, whole = name.startswith(">"), name.startswith((">", "="))
+        table.add_column(name.lstrip(">="), justify="right" if right else "left", no_wrap=whole)
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        cells = (cell if isinstance(cell, Text) else Text(cell) for cell in row)
+        table.add_row(*(_on_one_line(cell) for cell in cells))
     console().print(table)
+
+
+def _on_one_line(cell: Text) -> Text:
+    cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
 
 
 def say(text: str) -> None:

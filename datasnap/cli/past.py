@@ -76,7 +76,7 @@ def blame(table: TableSpec, key: RowKey, json: Json = False) -> None:
         print_json([{**row, "value": v} for row, v in zip(rows, values, strict=True)])
         return
     print_table(
-        ["column", "value", "snapshot", "date", "author", "message"],
+        ["column", "value", "=snapshot", "=date", "author", "message"],
         [
             [
                 row["column"],
@@ -201,7 +201,7 @@ def _print_changes(found: pa.Table) -> None:
         ]
         for row in found.to_pylist()
     ]
-    print_table(["snapshot", "date", ">rows", ">added", ">removed", ">changed", "message"], rows)
+    print_table(["=snapshot", "=date", ">rows", ">added", ">removed", ">changed", "message"], rows)
 
 
 def _print_versions(found: pa.Table) -> None:
@@ -221,7 +221,7 @@ def _print_versions(found: pa.Table) -> None:
                 first_line(row["message"]),
             ]
         )
-    print_table(["snapshot", "date", "row", "cells", "message"], rows)
+    print_table(["=snapshot", "=date", "=row", "cells", "message"], rows)
 
 
 def _print_step(repository: Repository, step: Step) -> None:

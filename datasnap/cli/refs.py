@@ -110,4 +110,4 @@ def _list(refs: dict[str, str], current: str | None, json: bool) -> None:
         mark = "*" if name == current else ""
         cells.append([mark, name, id[:SHORT], when(snapshot.time), first])
     if cells:
-        print_table(["", "name", "snapshot", "time", "message"], cells)
+        print_table(["=", "name", "=snapshot", "=time", "message"], cells)
