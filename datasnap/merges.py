@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasnap.errors import MergeConflict, UnknownName, UsageError
-from datasnap.merge.conflicts import SCHEMA
+from datasnap.merge.conflicts import SCHEMA, digest
 from datasnap.merge.settling import Settled
 from datasnap.pending import (
     Pending,
@@ -105,7 +106,9 @@ def merge(
         UnknownName; UsageError: a merge into the branch waits, partly settled.
     """
     branch = into or repository.refs.head()
-    check_not_settled(repository.backend, branch)
+    _check_choice(on_conflict, "fail", "ours", "theirs")
+    if not dry_run:
+        check_not_settled(repository.backend, branch)
     theirs = repository.resolve(source)
     head = repository.refs.branch(branch)
     if head is None:
@@ -148,6 +151,7 @@ def revert(
         MergeConflict, UnknownName; UsageError: it is the first snapshot.
     """
     branch = branch or repository.refs.head()
+    _check_choice(on_conflict, "fail", "ours", "theirs")
     id, snapshot = _with_parent(repository, revision)
     first_line = snapshot.message.strip().partition("\n")[0]
     message = message or f'revert "{first_line}"'
@@ -173,6 +177,7 @@ def cherry_pick(
         MergeConflict, UnknownName; UsageError: it is the first snapshot.
     """
     branch = branch or repository.refs.head()
+    _check_choice(on_conflict, "fail", "ours", "theirs")
     id, snapshot = _with_parent(repository, revision)
     message = message or snapshot.message
     name = id.hex()[:_SHORT]
@@ -229,14 +234,18 @@ def resolve_conflicts(
     branch = _into(repository, branch)
     if (take is None) == (sql is None):
         raise UsageError("say whose side to take, or give a query: one of the two")
+    _check_choice(take, None, "ours", "theirs")
     waiting, version = _waiting(repository, branch)
-    names = {*_left(repository, branch, waiting)["table"].to_pylist(), *waiting.settled}
+    undecided = {n: how for n, how in waiting.settled.items() if n != table}
+    before = _left(repository, branch, msgspec.structs.replace(waiting, settled=undecided))
+    names = {*before["table"].to_pylist(), *waiting.settled}
     if table not in names:
         raise UsageError(
             f"'{table}' is not in conflict",
             hint=f"In conflict: {', '.join(sorted(names))}" if names else "Nothing is any more.",
         )
-    settled = {**waiting.settled, table: Settled(take, sql)}
+    looked_at = before.filter(pc.equal(before["table"], table))
+    settled = {**waiting.settled, table: Settled(take, sql, digest(looked_at))}
     waiting = msgspec.structs.replace(waiting, settled=settled)
     left = _left(repository, branch, waiting)
     write_pending(repository.backend, branch, waiting, replaced=version)
@@ -301,12 +310,21 @@ def _carry_out(repository: Repository, branch: str, plan: Plan) -> Merge:
         return Merge(outcome, branch, base, None, changes, left)
     found = read_pending(repository.backend, branch)
     if left.num_rows:
+        if found is not None and not waiting.continues(found[0]):
+            raise found[0].in_the_way(branch)
         version = found[1] if found else None
         write_pending(repository.backend, branch, waiting, replaced=version)
         raise MergeConflict(waiting.source, branch, left)
-    if found is not None:
+    if found is not None and waiting.continues(found[0]):
         drop_pending(repository.backend, branch)
     return Merge(outcome, branch, base, tx.snapshot, changes, None, tx.stats.bytes)
+
+
+def _check_choice(given: str | None, *known: str | None) -> None:
+    if given not in known:
+        raise UsageError(
+            f"there is no side '{given}'", hint=f"One of: {', '.join(k for k in known if k)}."
+        )
 
 
 def _with_parent(repository: Repository, revision: str) -> tuple[SnapshotId, objects.Snapshot]:

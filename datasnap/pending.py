@@ -41,6 +41,18 @@ class Pending(msgspec.Struct, frozen=True):
     message: str
     settled: dict[str, Settled] = {}
 
+    def continues(self, other: Pending) -> bool:
+        """Whether this is the same merge as one that waits."""
+        return (self.kind, self.theirs) == (other.kind, other.theirs)
+
+    def in_the_way(self, branch: str) -> UsageError:
+        """The error when another one cannot begin for this."""
+        how = "partly settled" if self.settled else "for its conflicts to be settled"
+        return UsageError(
+            f"a {self.kind} of '{self.source}' into '{branch}' waits, {how}",
+            hint="Finish it with `datasnap merge --continue`, or give it up with --abort.",
+        )
+
     @property
     def base_id(self) -> SnapshotId | None:
         """The base, as bytes."""
@@ -98,10 +110,7 @@ def check_not_settled(backend: Backend, branch: str) -> None:
     """
     found = read_pending(backend, branch)
     if found is not None and found[0].settled:
-        raise UsageError(
-            f"a {found[0].kind} of '{found[0].source}' into '{branch}' waits, partly settled",
-            hint="Finish it with `datasnap merge --continue`, or give it up with --abort.",
-        )
+        raise found[0].in_the_way(branch)
 
 
 def forget_pending(backend: Backend, branch: str) -> None:

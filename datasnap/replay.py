@@ -68,6 +68,8 @@ def rebase(
         MergeConflict, UnknownName; UsageError: there is a merge among them, or one into the
         branch waits, partly settled.
     """
+    if on_conflict not in ("fail", "ours", "theirs"):
+        raise UsageError(f"there is no side '{on_conflict}'", hint="One of: fail, ours, theirs.")
     ref = _branch(repository, branch or repository.refs.head())
     check_not_settled(repository.backend, ref.name)
     target = repository.resolve(onto)

@@ -33,7 +33,10 @@ def show_conflicts(conflicts: pa.Table, limit: int | None = None) -> None:
         if number:
             say("")
         say(f"[bold]{plain(name)}[/]: {plural(total[name], 'conflict')}")
-        _show_grid(list(rows))
+        found = list(rows)
+        _show_grid(found)
+        for why in dict.fromkeys(row["why"] for row in found if row["why"]):
+            say(f"[dim]{plain(why)}[/]")
     if len(shown) < conflicts.num_rows:
         say(f"[dim]… {conflicts.num_rows - len(shown):,} more[/]")
 

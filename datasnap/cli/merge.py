@@ -181,11 +181,12 @@ def resolve(
 
 def _check_one(source: str | None, continue_: bool, abort: bool, begins: bool) -> None:
     """A merge is begun, gone on with or given up: one of the three."""
-    if sum((source is not None, continue_, abort)) != 1:
-        raise UsageError(
-            "say what to merge",
-            hint="Like this: datasnap merge SOURCE; or, where one waits: --continue, --abort.",
-        )
+    given = [source is not None, continue_, abort]
+    hint = "Like this: datasnap merge SOURCE; or, where one waits: --continue, or --abort."
+    if not any(given):
+        raise UsageError("say what to merge", hint=hint)
+    if sum(given) > 1:
+        raise UsageError("SOURCE, --continue and --abort exclude each other", hint=hint)
     if begins and source is None:
         raise UsageError("--continue and --abort go on with a merge as it was begun")
 

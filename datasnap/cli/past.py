@@ -197,11 +197,13 @@ def _print_changes(found: pa.Table) -> None:
             when(row["time"]),
             "" if row["rows"] is None else f"{row['rows']:,}",
             *(f"{row[name]:,}" if row[name] else "" for name in ("added", "removed", "changed")),
+            row["author"].partition(" <")[0],
             first_line(row["message"]),
         ]
         for row in found.to_pylist()
     ]
-    print_table(["=snapshot", "=date", ">rows", ">added", ">removed", ">changed", "message"], rows)
+    counts = [">rows", ">added", ">removed", ">changed"]
+    print_table(["=snapshot", "=date", *counts, "author", "message"], rows)
 
 
 def _print_versions(found: pa.Table) -> None:

@@ -253,13 +253,14 @@ def cells_differ(pair: Pair, before: pa.Array, after: pa.Array) -> Mask:
 
 
 def _known_equal(comparer: Comparer, pair: Pair, old: Rows, new: Rows) -> bool:
-    """Whether both are all rows of one segment each, with the same chunk and no edits."""
-    if not old.size or old.segments[0] != old.segments[-1]:
+    """Whether all pairs are the same rows of one chunk, without edits."""
+    if not old.size or not np.array_equal(old.positions, new.positions):
+        return False
+    if any((side.segments != side.segments[0]).any() for side in (old, new)):
         return False
     before, after = comparer.old.views[old.segments[0]], comparer.new.views[new.segments[0]]
-    whole = old.size == before.segment.rows and new.size == after.segment.rows
     plain = before.overlay is None and after.overlay is None
-    return whole and plain and _one_chunk(pair, before, after)
+    return plain and _one_chunk(pair, before, after)
 
 
 def _one_chunk(pair: Pair, before: View, after: View) -> bool:

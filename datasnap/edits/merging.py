@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from datasnap.diff.tables import TableDiff
 from datasnap.edits.columns import ColumnVerbs
+from datasnap.edits.settling import answer
 from datasnap.edits.unit import TableChange
-from datasnap.errors import BadInput, UnknownName
+from datasnap.errors import UnknownName
 from datasnap.merge.columns import Side
-from datasnap.merge.conflicts import SCHEMA, as_table, key_text
+from datasnap.merge.conflicts import SCHEMA, CellConflicts, as_table, digest
 from datasnap.merge.settling import Settled, Settlement
 from datasnap.merge.tables import Merged, merge_tables, settled_whole
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import Entry, SnapshotId
 from datasnap.tables.manifest import key_names
+
+#: A table in the base, in ours and in theirs; None where it is not there.
+Versions = tuple[objects.Table | None, objects.Table | None, objects.Table | None]
 
 _NOT_THERE: dict[str, Entry] = {}
 
@@ -82,22 +85,28 @@ class MergeVerbs(ColumnVerbs):
             if ours == was:
                 self._take(name, self._version(now), since)
                 continue
-            how = (settled or {}).get(name, Settled(settle))
             versions = self._version(was), self._version(ours), self._version(now)
-            found = self._merged(versions, how.take)
-            if how.sql is not None and found.conflicts:
+            how = (settled or {}).get(name, Settled(settle))
+            found = self._merged(versions, None if how.decided else how.take)
+            shown = as_table(name, key_names(versions[1]) if versions[1] else [], found.conflicts)
+            # What was decided holds for the conflicts that were looked at, and for no others.
+            decided = shown.num_rows and how.decided in ("", digest(shown))
+            if decided and how.sql is not None:
                 snapshots = {"base": base, "ours": self._base, "theirs": theirs}
-                self._settle_by_query(name, versions, found, how.sql, snapshots)
-            elif found.conflicts:
-                key = key_names(versions[1]) if versions[1] else []
-                conflicts.append(as_table(name, key, found.conflicts))
-            else:
-                self._put(name, versions[1], found.table, since=since, rows=found.rows)
+                rows = self._asked(how.sql, shown, snapshots)
+                self._settle_by_query(name, versions, found, rows)
+                continue
+            if decided and how.take is not None:
+                found = self._merged(versions, how.take)
+            if found.conflicts:
+                conflicts.append(shown)
+                continue
+            self._put(name, versions[1], found.table, since=since, rows=found.rows)
         return pa.concat_tables(conflicts)
 
     def _merged(
         self,
-        versions: tuple[objects.Table | None, objects.Table | None, objects.Table | None],
+        versions: Versions,
         settle: Side,
     ) -> Merged:
         base, ours, theirs = versions
@@ -107,43 +116,29 @@ class MergeVerbs(ColumnVerbs):
         return merge_tables(self._editor(ours), base, ours, theirs, settle)
 
     def _settle_by_query(
-        self,
-        name: str,
-        versions: tuple[objects.Table | None, objects.Table | None, objects.Table | None],
-        found: Merged,
-        query: str,
-        snapshots: Mapping[str, SnapshotId | None],
+        self, name: str, versions: Versions, found: Merged, rows: pa.Table
     ) -> None:
-        """Let the rows of a query take the place of those in conflict.
+        """Let the rows of a query take the place of those in conflict; or of the whole table, where
+        that cannot be merged by rows.
 
         Raises:
-            BadQuery; BadInput: it leaves some out.
+            BadInput: see `settling.answer`.
         """
-        ours = versions[1]
-        key = key_names(ours) if ours else []
-        conflicts = as_table(name, key, found.conflicts)
-        rows = self._asked(query, conflicts, snapshots)
-        by_row = ours is not None and conflicts["key"].null_count == 0
-        if not by_row:
-            self.write(name, rows)
+        _, ours, theirs = versions
+        by_row = [c for c in found.conflicts if isinstance(c, CellConflicts)]
+        if ours is None or len(by_row) < len(found.conflicts):
+            known = ours or theirs
+            key = key_names(known) if known else []
+            self.write(name, rows, key=key if set(key) <= set(rows.schema.names) else None)
             return
-        for column in key:
-            if column not in rows.schema.names:
-                raise BadInput(
-                    f"the query gives no '{column}', a key column of '{name}'",
-                    hint="Its rows take the place of those in conflict: by their key.",
-                )
-        given = key_text(key, [rows[column].combine_chunks() for column in key])
-        missing = conflicts.filter(pc.invert(pc.is_in(conflicts["key"], given)))
-        if missing.num_rows:
-            some = ", ".join(missing["key"].unique().to_pylist()[:5])
-            raise BadInput(
-                f"the query leaves out rows of '{name}' that are in conflict: {some}",
-                hint="It must give a row for each: `SELECT DISTINCT key FROM conflicts`.",
-            )
+        settled = answer(name, ours, by_row, rows)
         merged = self._merged(versions, "ours")
-        self._put(name, ours, merged.table, since=self._session.added_bytes, rows=merged.rows)
-        self.upsert(name, rows)
+        since = self._session.added_bytes
+        self._put(name, ours, merged.table, since=since, rows=merged.rows)
+        if settled.rows.num_rows:
+            self.upsert(name, settled.rows)
+        if settled.gone.num_rows:
+            self.delete_keys(name, settled.gone)
 
     def _asked(
         self,
@@ -152,8 +147,10 @@ class MergeVerbs(ColumnVerbs):
         snapshots: Mapping[str, SnapshotId | None],
     ) -> pa.Table:
         """The rows of a query over `base`, `ours` and `theirs` (schemas) and `conflicts`."""
+        from datasnap.query.expressions import check_query
         from datasnap.query.session import add_schema, run_sql
 
+        check_query(query)
         connection = self.connect(query)  # type: ignore[attr-defined]
         for schema, id in snapshots.items():
             tables = {n: e.id for n, e in self._entries_of(id).items()} if id else {}

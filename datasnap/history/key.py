@@ -55,7 +55,9 @@ def _in_turn(columns: Sequence[str], name: str, key: Key) -> list[object]:
     values = list(key) if isinstance(key, (list, tuple)) else [key]
     if len(values) != len(columns):
         raise BadKey(
-            f"{len(values)} values are no key of '{name}', whose key is ({', '.join(columns)})"
+            f"{len(values)} {'value is' if len(values) == 1 else 'values are'} no key of '{name}', "
+            f"whose key is ({', '.join(columns)})",
+            hint="Give a value for each of its columns.",
         )
     return values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -80,7 +81,7 @@ def merge_columns(base: Table, ours: Version, theirs: Version, settle: Side) -> 
             merge, name, ours.pairs.get(id), theirs.pairs.get(id), id, (ours, theirs), settle
         )
     _merge_added(merge, ours, theirs, settle)
-    _keep_apart(merge, ours.table, settle)
+    _keep_apart(merge, ours, theirs, settle)
     return merge
 
 
@@ -144,32 +145,64 @@ def _merge_dropped(
 
 def _merge_added(merge: ColumnMerge, ours: Version, theirs: Version, settle: Side) -> None:
     """Columns that theirs has added."""
-    mine = dict(_added(ours))
-    by_name = {column.name: (id, column) for id, column in mine.items()}
-    taken = {merge.rename.get(n, n) for n in fields_by_name(ours.table) if n not in merge.drop}
+    by_name = {column.name: (id, column) for id, column in _added(ours)}
     for id, column in _added(theirs):
         found = by_name.get(column.name)
-        if found is not None and found[1].type == column.type:
-            merge.same[id] = merge.twice[id] = found[0]
-        elif column.name not in taken:
+        if found is None:
             merge.add[id] = column.with_nullable(True)
+        elif found[1].type == column.type:
+            merge.same[id] = merge.twice[id] = found[0]
         elif settle is None:
-            other = f"{column.name}: {found[1].type}" if found else "(another column)"
-            merge.conflicts.append(
-                ColumnConflict(column.name, None, other, f"{column.name}: {column.type}")
-            )
-        elif settle == "theirs" and found is not None:
+            said = [f"{column.name}: {type}" for type in (found[1].type, column.type)]
+            merge.conflicts.append(ColumnConflict(column.name, None, *said))
+        elif settle == "theirs":
             merge.drop.append(column.name)
             merge.add[id] = column.with_nullable(True)
 
 
-def _keep_apart(merge: ColumnMerge, ours: Table, settle: Side) -> None:
-    """No column may be renamed to the name of one that ours has besides."""
-    for old, new in list(merge.rename.items()):
-        if new in fields_by_name(ours) and new not in merge.drop and new not in merge.rename:
-            del merge.rename[old]
-            if settle != "ours":
-                merge.conflicts.append(ColumnConflict(old, old, f"another column {new}", new))
+def _keep_apart(merge: ColumnMerge, ours: Version, theirs: Version, settle: Side) -> None:
+    """No two columns may end with one name, as where one side renamed a column to what the other
+    called a new one. Then the names of one side stand."""
+    clashing = {name for name, count in Counter(_names(merge, ours)).items() if count > 1}
+    if not clashing:
+        return
+    names = set(fields_by_name(ours.table))
+    if settle is None:
+        for name in sorted(clashing):
+            merge.conflicts.append(
+                ColumnConflict(name, None, _origin(ours, name), _origin(theirs, name))
+            )
+    elif settle == "ours":
+        merge.rename.clear()
+        merge.add = {id: f for id, f in merge.add.items() if f.name not in names}
+    else:
+        both = ours.pairs.keys() & theirs.pairs.keys()
+        mine = {id: ours.pairs[id].after.name for id in both}
+        merge.rename = {
+            mine[id]: theirs.pairs[id].after.name
+            for id in both
+            if mine[id] != theirs.pairs[id].after.name
+        }
+        taken = {theirs.pairs[id].after.name for id in both} | {f.name for f in merge.add.values()}
+        kept = {*mine.values(), *merge.drop}
+        merge.drop += [name for name in names if name in taken and name not in kept]
+
+
+def _names(merge: ColumnMerge, ours: Version) -> list[str]:
+    """The names of all columns as they are to be."""
+    kept = [name for name in fields_by_name(ours.table) if name not in merge.drop]
+    return [*(merge.rename.get(n, n) for n in kept), *(f.name for f in merge.add.values())]
+
+
+def _origin(version: Version, name: str) -> str | None:
+    """What a column of a side was in the base; None: the side has none of that name."""
+    for pair in version.pairs.values():
+        if pair.after.name == name:
+            was = pair.before.name
+            return f"{name}: {pair.after.type}" + (f" (was {was})" if was != name else "")
+    if name in fields_by_name(version.table):
+        return f"{name} (new)"
+    return None
 
 
 def _added(version: Version) -> Iterator[tuple[FieldId, pa.Field]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import blake3
 import duckdb
 import pyarrow as pa
 
@@ -15,7 +16,7 @@ from datasnap.merge.columns import ColumnConflict
 #: kind: 'cell': both sides changed a cell; 'added': both added a key, with other values;
 #: 'deleted by us', 'deleted by them': one side deleted a row and the other changed it;
 #: 'column': both changed a column's name or type, or one dropped what the other changed;
-#: 'table': both changed a table that cannot be merged by rows.
+#: 'table': both changed a table that cannot be merged by rows; `why` says why not.
 SCHEMA = pa.schema(
     {
         "table": pa.string(),
@@ -25,6 +26,7 @@ SCHEMA = pa.schema(
         "base": pa.string(),
         "ours": pa.string(),
         "theirs": pa.string(),
+        "why": pa.string(),
     }
 )
 
@@ -66,6 +68,15 @@ def as_table(name: str, key: Sequence[str], conflicts: Sequence[Conflict]) -> pa
     return pa.concat_tables([SCHEMA.empty_table(), *parts])
 
 
+def digest(conflicts: pa.Table) -> str:
+    """What tells some conflicts from others, in whatever order they are found."""
+    ordered = conflicts.sort_by([(name, "ascending") for name in SCHEMA.names]).combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_table(ordered)
+    return blake3.blake3(sink.getvalue()).hexdigest()
+
+
 def _rows(name: str, key: Sequence[str], conflict: Conflict) -> pa.Table:
     if isinstance(conflict, CellConflicts):
         count = len(conflict.base)
@@ -75,13 +86,14 @@ def _rows(name: str, key: Sequence[str], conflict: Conflict) -> pa.Table:
             key_text(key, conflict.key),
             pa.array([conflict.column] * count, pa.string()),
             *(_text(values) for values in (conflict.base, conflict.ours, conflict.theirs)),
+            pa.nulls(count, pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=SCHEMA)
     sides = {"base": conflict.base, "ours": conflict.ours, "theirs": conflict.theirs}
     if isinstance(conflict, TableConflict):
-        row = {"table": name, "kind": "table", "column": None, "key": None, **sides}
+        row = {"table": name, "kind": "table", "why": conflict.why, **sides}
     else:
-        row = {"table": name, "kind": "column", "column": conflict.column, "key": None, **sides}
+        row = {"table": name, "kind": "column", "column": conflict.column, **sides}
     return pa.Table.from_pylist([row], SCHEMA)
 
 

@@ -14,10 +14,13 @@ class Settled(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         take: whose side.
         sql: or a query whose rows take the place of those in conflict.
+        decided: digest of the conflicts that were looked at: others are not settled by this.
+            Empty: whatever they are.
     """
 
     take: Literal["ours", "theirs"] | None = None
     sql: str | None = None
+    decided: str = ""
 
 
 #: By table.

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from datasnap.diff.columns import Pair, pair_columns
 from datasnap.diff.rows import RowChanges, row_changes
+from datasnap.errors import BadInput
 from datasnap.merge.columns import ColumnMerge, Side, Version, merge_columns
 from datasnap.merge.conflicts import Conflict, TableConflict
 from datasnap.merge.rows import Delta, Keys, RowMerge, RowMerger, in_key_order
 from datasnap.snapshots.objects import FieldId, Table
-from datasnap.tables.alter import with_schema
+from datasnap.tables.alter import with_schema, without_columns
 from datasnap.tables.columns import add_joined, cast_columns
 from datasnap.tables.edit import TableEditor
 from datasnap.tables.keys import locate
@@ -48,10 +49,13 @@ def merge_tables(
         base: None: both sides made the table.
         settle: whose side is taken in a conflict; None: conflicts are returned.
     """
+    if base is None and (not ours.key or key_names(ours) != key_names(theirs)):
+        why = "both sides made it, and there is no common key to merge rows by"
+        return settled_whole(why, base, ours, theirs, settle)
     try:
         return _TableMerge.of(editor, base, ours, theirs, settle).merged()
-    except pa.ArrowException as error:
-        why = f"values of one side do not fit the other's types: {str(error).splitlines()[0]}"
+    except (pa.ArrowException, BadInput) as error:
+        why = f"values of one side do not fit the other's columns: {str(error).splitlines()[0]}"
         return settled_whole(why, base, ours, theirs, settle)
 
 
@@ -91,8 +95,7 @@ class _TableMerge:
     ) -> _TableMerge:
         made = cls(editor, base, ours, theirs, settle)
         scanner = editor.scanner
-        # What neither side had before is compared with an empty table like ours.
-        made.origin = base or msgspec.structs.replace(ours, parts=())
+        made.origin = base or _nothing_yet(ours, theirs)
         sides = (ours, theirs)
         pairs = [pair_columns(scanner.objects, made.origin, side) for side in sides]
         made.pairs = (pairs[0], pairs[1])
@@ -235,6 +238,15 @@ class _TableMerge:
         found = side.fetch(rows, [sources[id] for id in stored_types(self.ours)])
         made = append_rows(editor, editor.as_rows(found).to_batches())
         return Merged(made.table, rows=(rows.size, 0, 0))
+
+
+def _nothing_yet(ours: Table, theirs: Table) -> Table:
+    """What both sides began from where neither had the table: no rows, in the columns of both."""
+    types = {field.name: field.type for field in arrow_schema(theirs)}
+    own = [f.name for f in arrow_schema(ours) if types.get(f.name) != f.type]
+    own = [name for name in own if name not in key_names(ours)]
+    shared = without_columns(ours, own) if own else ours
+    return msgspec.structs.replace(shared, parts=())
 
 
 def _read(editor: TableEditor, table: Table, fields: Sequence[FieldId]) -> dict[FieldId, pa.Array]:

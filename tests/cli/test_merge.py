@@ -139,6 +139,7 @@ def test_conflicts_are_settled_by_a_side(clash: Repository, shell: Shell) -> Non
         "base": "3.0",
         "ours": "200.0",
         "theirs": "100.0",
+        "why": None,
     }
     said = shell("resolve", "rides", "--take", "theirs")
     assert said == "rides: settled by theirs\nNo conflicts left\n"
@@ -202,8 +203,9 @@ def test_a_merge_into_another_branch_is_named_in_what_is_next(
     ("words", "says"),
     [
         (["merge"], "say what to merge"),
-        (["merge", "exp", "--continue"], "say what to merge"),
-        (["merge", "--continue", "--abort"], "say what to merge"),
+        (["merge"], "say what to merge"),
+        (["merge", "exp", "--continue"], "exclude each other"),
+        (["merge", "--continue", "--abort"], "exclude each other"),
         (["merge", "--abort", "--squash"], "go on with a merge as it was begun"),
         (["merge", "--continue"], "no merge into 'main' waits"),
         (["merge", "--abort"], "no merge into 'main' waits"),
@@ -364,6 +366,7 @@ def test_each_column_of_a_key_is_shown(repo: Repository, shell: Shell) -> None:
         "loose: 1 conflict",
         "base             ours              theirs",
         "1 row, 1 column  2 rows, 1 column  2 rows, 1 column",
+        "both sides changed it, and it has no key to merge rows by",
         "",
         "trips: 2 conflicts",
         "city    day  column  base  ours  theirs",

@@ -207,6 +207,33 @@ def test_tables_come_go_and_collide(forked: Repository) -> None:
     assert forked.sql("FROM pairs").fetchall() == [(1, 1), (2, 2), (3, 3)]
 
 
+def test_tables_that_both_sides_made_keep_the_columns_of_both(repo: Repository) -> None:
+    write(repo, "z", pa.table({"z": [1]}))
+    repo.branch("exp")
+    write(repo, "t", pa.table({"k": [1, 2], "a": [1, 2], "b": ["x", "y"]}), key="k")
+    with repo.transaction("exp") as tx:
+        tx.write("t", pa.table({"c": [7, 8], "k": [2, 3], "a": [2, 3]}), key="k")
+    repo.merge("exp")
+    assert repo.snapshot().table("t").to_arrow().to_pylist() == [
+        {"k": 1, "a": 1, "b": "x", "c": None},
+        {"k": 2, "a": 2, "b": "y", "c": 7},
+        {"k": 3, "a": 3, "b": None, "c": 8},
+    ]
+
+
+@pytest.mark.parametrize("key", [[], ["k"]], ids=["keyless", "with a key on one side"])
+def test_tables_that_both_sides_made_without_a_common_key_are_in_conflict(
+    repo: Repository, key: list[str]
+) -> None:
+    write(repo, "z", pa.table({"z": [1]}))
+    repo.branch("exp")
+    write(repo, "t", pa.table({"k": [1, 2]}), key=key)
+    with repo.transaction("exp") as tx:
+        tx.write("t", pa.table({"k": [1, 2, 3]}))
+    (found,) = conflict(repo)
+    assert (found["kind"], found["base"]) == ("table", None)
+
+
 def test_tables_without_a_key_merge_when_both_only_appended(repo: Repository) -> None:
     write(repo, "t", pa.table({"a": [1, 1]}))
     repo.branch("exp")
@@ -232,6 +259,68 @@ def test_a_table_in_an_order_of_its_own_merges_by_key(repo: Repository) -> None:
     edit(repo, "exp", "UPDATE t SET a = 2 WHERE id = 1", "INSERT INTO t VALUES (3, 3)")
     repo.merge("exp")
     assert rows(repo) == [(1, 2), (4, 1), (2, 0), (3, 3)]
+
+
+def test_rows_that_changed_places_in_an_order_of_their_own_are_compared(repo: Repository) -> None:
+    write(repo, "t", pa.table({"k": [1, 2, 3], "a": [10, 20, 30]}), key="k", keep_order=True)
+    repo.branch("exp")
+    with repo.transaction("main") as tx:
+        tx.write("t", pa.table({"k": [3, 2, 1], "a": [10, 20, 30]}), keep_order=True)
+    assert repo.diff("exp", "main").table("t").cells == {"a": 2}
+    edit(repo, "exp", "UPDATE t SET a = 77 WHERE k = 1")
+    assert [(c["key"], c["ours"], c["theirs"]) for c in conflict(repo)] == [("1", "30", "77")]
+
+
+NAMES = {
+    "ours renames to what theirs adds": (
+        ["ALTER TABLE t RENAME a TO c"], ["ALTER TABLE t ADD COLUMN c BIGINT DEFAULT 7"],
+        {"k": 1, "c": 1, "b": 2}, {"k": 1, "a": 1, "b": 2, "c": 7},
+    ),
+    "ours adds what theirs renames to": (
+        ["ALTER TABLE t ADD COLUMN c BIGINT DEFAULT 7"], ["ALTER TABLE t RENAME a TO c"],
+        {"k": 1, "a": 1, "b": 2, "c": 7}, {"k": 1, "c": 1, "b": 2},
+    ),
+    "both rename to it": (
+        ["ALTER TABLE t RENAME a TO c"], ["ALTER TABLE t RENAME b TO c"],
+        {"k": 1, "c": 1, "b": 2}, {"k": 1, "a": 1, "c": 2},
+    ),
+    "a chain": (
+        ["ALTER TABLE t ADD COLUMN c BIGINT DEFAULT 7"],
+        ["ALTER TABLE t RENAME b TO c", "ALTER TABLE t RENAME a TO b"],
+        {"k": 1, "a": 1, "b": 2, "c": 7}, {"k": 1, "b": 1, "c": 2},
+    ),
+    "ours drops and adds anew what theirs changed": (
+        ["ALTER TABLE t DROP COLUMN a", "ALTER TABLE t ADD COLUMN a BIGINT DEFAULT 7"],
+        ["UPDATE t SET a = 9"],
+        {"k": 1, "b": 2, "a": 7}, {"k": 1, "b": 2, "a": 9},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_that_would_share_a_name_are_settled_by_a_side(repo: Repository, name: str) -> None:
+    ours, theirs, *wanted = NAMES[name]
+    write(repo, "t", pa.table({"k": [1], "a": [1], "b": [2]}), key="k")
+    repo.branch("exp")
+    edit(repo, "main", *ours)
+    edit(repo, "exp", *theirs)
+    assert {c["kind"] for c in conflict(repo)} == {"column"}
+    before = repo.resolve("main").hex()
+    for side, row in zip(("ours", "theirs"), wanted, strict=True):
+        repo.reset(before)
+        repo.merge("exp", on_conflict=side)  # type: ignore[arg-type]
+        assert repo.snapshot().table("t").to_arrow().to_pylist() == [row], side
+
+
+def test_values_that_do_not_fit_the_other_sides_type_are_a_conflict(repo: Repository) -> None:
+    write(repo, "t", pa.table({"k": [1], "a": [1]}), key="k")
+    repo.branch("exp")
+    edit(repo, "main", "UPDATE t SET a = 100000")
+    edit(repo, "exp", "ALTER TABLE t ALTER a TYPE TINYINT")
+    (found,) = conflict(repo)
+    assert found["kind"] == "table"
+    repo.merge("exp", on_conflict="ours")
+    assert repo.snapshot().table("t").to_arrow().to_pylist() == [{"k": 1, "a": 100000}]
 
 
 @pytest.mark.parametrize("field, values", EVERY_TYPE, ids=[f.name for f, _ in EVERY_TYPE])
