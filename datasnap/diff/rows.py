@@ -62,8 +62,8 @@ def row_changes(scanner: Scanner, old: Table, new: Table, pairs: Sequence[Pair])
     Cost: what the two manifests do not share. Memory: places of the rows that differ, and a few
     segments.
     """
-    comparable = all(pair.old == pair.new for pair in pairs)
-    before, after = unshared(scanner, old, new, comparable=comparable)
+    same = all(pair.old == pair.new for pair in pairs)
+    before, after = unshared(scanner, old, new, {p.new for p in pairs} if same else None)
     key = common_key(old, new, pairs)
     values = [pair for pair in pairs if pair not in key]
     comparer = Comparer(before, after, key, values, bool(key) and old.sorted and new.sorted)

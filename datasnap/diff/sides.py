@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from datasnap.snapshots.objects import FieldId, Part, PartRef, Segment, Table
+from datasnap.snapshots.objects import ColumnGroup, FieldId, Part, PartRef, Segment, Table
+from datasnap.snapshots.reader import ObjectReader
 from datasnap.tables.manifest import View, read_views, stored_types
 from datasnap.tables.overlay import NONE, Positions
 from datasnap.tables.scan import Scanner, ahead
@@ -101,20 +102,24 @@ class Side:
         return {id: known[id] for id in fields}
 
 
-def unshared(scanner: Scanner, old: Table, new: Table, *, comparable: bool) -> tuple[Side, Side]:
+def unshared(
+    scanner: Scanner, old: Table, new: Table, fields: Collection[FieldId] | None
+) -> tuple[Side, Side]:
     """Both versions without the parts and segments that they have in common.
 
     Args:
-        comparable: fields of one ID are one column; else a segment says nothing of another.
+        fields: those that are compared, which have one ID in both; None: they have not, so that
+            a segment says nothing of another.
     """
     objects = scanner.objects
     ours, theirs = list(old.parts), list(new.parts)
-    if comparable:
+    if fields is not None:
         ours, theirs = _without_common(ours, theirs)
-    segments = [_segments(scanner, parts) for parts in (ours, theirs)]
-    if comparable:
-        segments = list(_without_common(*segments))
-    views = [list(read_views(objects, some)) for some in segments]
+    before, after = (_segments(scanner, parts) for parts in (ours, theirs))
+    if fields is not None:
+        before, after = _without_common(before, after)
+        before, after = _without_alike(objects, before, after, fields)
+    views = [list(read_views(objects, some)) for some in (before, after)]
     return Side(scanner, old, views[0]), Side(scanner, new, views[1])
 
 
@@ -123,16 +128,37 @@ def _segments(scanner: Scanner, parts: Sequence[PartRef]) -> list[Segment]:
     return [segment for part in found for segment in part.segments]
 
 
+def _without_alike(
+    objects: ObjectReader, old: list[Segment], new: list[Segment], fields: Collection[FieldId]
+) -> tuple[list[Segment], list[Segment]]:
+    """Segments but for those that differ only by column groups of other fields: where a column was
+    added, only the new groups are read."""
+    by_base = {(s.groups[0], s.overlay, s.rows): s for s in new if s.groups}
+    close = [
+        (segment, other, {*segment.groups} ^ {*other.groups})
+        for segment in old
+        if segment.groups
+        and (other := by_base.pop((segment.groups[0], segment.overlay, segment.rows), None))
+    ]
+    apart = list({id for *_, differing in close for id in differing})
+    found = dict(zip(apart, objects.get_many(apart, ColumnGroup), strict=True))
+    touching = {id for id, g in found.items() if any(c.field in fields for c in g.columns)}
+    alike = [(a, b) for a, b, differing in close if not differing & touching]
+    return _without(old, [a for a, _ in alike]), _without(new, [b for _, b in alike])
+
+
 def _without_common(a: Sequence[T], b: Sequence[T]) -> tuple[list[T], list[T]]:
     """Both without what is in both, as often as it is."""
-    common = Counter(a) & Counter(b)
-    rest = []
-    for side in (a, b):
-        left, kept = Counter(common), []
-        for one in side:
-            if left[one]:
-                left[one] -= 1
-            else:
-                kept.append(one)
-        rest.append(kept)
-    return rest[0], rest[1]
+    common = list((Counter(a) & Counter(b)).elements())
+    return _without(a, common), _without(b, common)
+
+
+def _without(all: Sequence[T], some: Iterable[T]) -> list[T]:
+    """Without some, as often as they are given."""
+    left, kept = Counter(some), []
+    for one in all:
+        if left[one]:
+            left[one] -= 1
+        else:
+            kept.append(one)
+    return kept

@@ -103,8 +103,8 @@ def with_fields(
             )
         names.append(column.name)
     new = [Field(FieldId(table.next_field + i), encoding) for i, encoding in enumerate(encodings)]
+    check_schema(pa.schema(columns))
     longer = pa.schema([*schema, *columns], metadata=schema.metadata)
-    check_schema(longer)
     return replace(
         with_schema(table, longer),
         fields=(*table.fields, *new),

@@ -203,7 +203,6 @@ def test_a_merge_into_another_branch_is_named_in_what_is_next(
     ("words", "says"),
     [
         (["merge"], "say what to merge"),
-        (["merge"], "say what to merge"),
         (["merge", "exp", "--continue"], "exclude each other"),
         (["merge", "--continue", "--abort"], "exclude each other"),
         (["merge", "--abort", "--squash"], "go on with a merge as it was begun"),
