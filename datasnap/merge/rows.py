@@ -61,6 +61,14 @@ class Delta:
         (found,) = self.changes.new.fetch(rows, [field])
         return found if found.type == type else found.cast(type)
 
+    def new_values(self, which: Positions, field: FieldId, type: pa.DataType) -> pa.Array:
+        """The same of some of the changed rows, by their numbers: what was compared is known."""
+        changed = self.changes.changed
+        if field not in changed.values:
+            return self.values(changed.new.pick(which), field, type)
+        found = changed.values[field][1].take(pa.array(which))
+        return found if found.type == type else found.cast(type)
+
     def base_values(self, rows: Rows, field: FieldId, type: pa.DataType) -> pa.Array:
         """The base's values of rows, for this side's column; null where it had none."""
         pair = self.pairs.get(field)
@@ -154,8 +162,7 @@ class RowMerger:
             self._both_changed(made, field_, target, wanted, there, here)
             at = np.flatnonzero(wanted)
             if len(at):
-                values = self.theirs.values(theirs.new.pick(at), field_, self.types[target])
-                cells[target] = (at, values)
+                cells[target] = (at, self.theirs.new_values(at, field_, self.types[target]))
         if cells:
             made.update.append((self.theirs.changed, cells))
 
