@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from datasnap.diff.tables import TableDiff
 from datasnap.edits.columns import ColumnVerbs
-from datasnap.edits.settling import answer
 from datasnap.edits.unit import TableChange
 from datasnap.errors import UnknownName
 from datasnap.merge.columns import Side
 from datasnap.merge.conflicts import SCHEMA, CellConflicts, as_table, digest
 from datasnap.merge.settling import Settled, Settlement
-from datasnap.merge.tables import Merged, merge_tables, settled_whole
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import Entry, SnapshotId
 from datasnap.tables.manifest import key_names
+
+if TYPE_CHECKING:
+    from datasnap.merge.tables import Merged
 
 #: A table in the base, in ours and in theirs; None where it is not there.
 Versions = tuple[objects.Table | None, objects.Table | None, objects.Table | None]
@@ -109,6 +111,8 @@ class MergeVerbs(ColumnVerbs):
         versions: Versions,
         settle: Side,
     ) -> Merged:
+        from datasnap.merge.tables import merge_tables, settled_whole
+
         base, ours, theirs = versions
         if ours is None or theirs is None:
             why = "one side dropped it and the other changed it"
@@ -124,6 +128,8 @@ class MergeVerbs(ColumnVerbs):
         Raises:
             BadInput: see `settling.answer`.
         """
+        from datasnap.edits.settling import answer
+
         _, ours, theirs = versions
         by_row = [c for c in found.conflicts if isinstance(c, CellConflicts)]
         if ours is None or len(by_row) < len(found.conflicts):

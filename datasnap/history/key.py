@@ -96,7 +96,8 @@ def _parse_bytes(text: str) -> pa.Array:
     import duckdb
 
     try:
-        value = duckdb.execute("SELECT CAST(? AS BLOB)", [text]).fetchone()
+        with duckdb.connect() as connection:  # the default one is the user's
+            value = connection.execute("SELECT CAST(? AS BLOB)", [text]).fetchone()
     except duckdb.Error as error:
         raise ValueError(str(error).splitlines()[0]) from error
     return pa.array([value[0] if value else None], pa.binary())

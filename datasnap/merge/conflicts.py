@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import blake3
-import duckdb
 import pyarrow as pa
 
 from datasnap.merge.columns import ColumnConflict
@@ -116,6 +115,8 @@ def _text(values: pa.Array) -> pa.Array:
 
 
 def _computed(expression: str, table: pa.Table) -> pa.Array:
+    import duckdb
+
     with duckdb.connect() as connection:
         connection.register("given", table)
         made = connection.sql(f"SELECT {expression} AS made FROM given").to_arrow_table()

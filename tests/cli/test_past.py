@@ -82,10 +82,11 @@ def test_history_of_a_table(past: Shell) -> None:
         "added",
         "removed",
         "changed",
+        "author",
         "message",
     ]
     assert len(lines) == 7
-    assert lines[2].rstrip().endswith("1  [red]oops")
+    assert lines[2].rstrip().endswith("1  Ada     [red]oops")
     rows = json.loads(past("history", "rides@main~1", "--json"))
     assert [row["changed"] for row in rows] == [1, 0, 0, 2, 0]
     assert rows[-1]["rows_before"] is None

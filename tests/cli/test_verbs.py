@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,31 +16,44 @@ import pyarrow.parquet as pq
 import pytest
 
 import datasnap
+from datasnap.cli import run
 
 
 class Shell:
-    """Runs `datasnap` in a folder, as a process of its own."""
+    """Runs `datasnap` in a folder, as its entry point does; in this process, because a new one
+    takes half a second to begin. (`tests/test_readme.py` runs the real command.)"""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __call__(self, *words: object, code: int = 0, stdin: str | None = None) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "datasnap", *map(str, words)],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            input=stdin,
-        )
-        self.errors = done.stderr
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout
+        out, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+        exited = 0
+        with (
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(errors),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(sys, "argv", ["datasnap", *map(str, words)])
+            patch.setattr(sys, "stdin", io.StringIO(stdin or ""))
+            try:
+                run()
+            except SystemExit as left:
+                exited = left.code if isinstance(left.code, int) else int(left.code is not None)
+        said, self.errors = (_text(stream) for stream in (out, errors))
+        assert exited == code, said + self.errors
+        assert "Traceback" not in self.errors
+        return said
 
     def fails(self, *words: object, code: int = 1) -> str:
         self(*words, code=code)
         return self.errors
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -45,18 +61,28 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-@pytest.fixture
-def full(shell: Shell) -> Shell:
-    """A repository with two commits on main and one on exp."""
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with two commits on main and one on exp, and the files that they are of."""
+    shell = Shell(tmp_path_factory.mktemp("template"))
     pq.write_table(pa.table({"id": [1, 2, 3], "x": [0.5, 1.5, 2.5]}), shell.folder / "a.parquet")
     wider = pa.table({"id": [1, 2, 3, 4], "x": [0.5, 1.5, 2.5, 9.0], "y": ["a", "b", None, "d"]})
     pq.write_table(wider, shell.folder / "b.parquet")
     (shell.folder / "c.csv").write_text("name,n\nä,1\nb,2\n")
-    shell("init")
-    shell("import", "rides", "a.parquet", "--key", "id", "-m", "first rides")
-    shell("import", "names", "c.csv", "-m", "names")
-    shell("branch", "exp")
-    shell("import", "rides", "b.parquet", "-b", "exp", "-m", "wider\n\nwith y")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATASNAP_AUTHOR", "Ada <ada@example.org>")
+        shell("init")
+        shell("import", "rides", "a.parquet", "--key", "id", "-m", "first rides")
+        shell("import", "names", "c.csv", "-m", "names")
+        shell("branch", "exp")
+        shell("import", "rides", "b.parquet", "-b", "exp", "-m", "wider\n\nwith y")
+    return shell.folder
+
+
+@pytest.fixture
+def full(shell: Shell, template: Path) -> Shell:
+    """A copy of it."""
+    shutil.copytree(template, shell.folder, dirs_exist_ok=True)
     return shell
 
 
