@@ -27,8 +27,8 @@ from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import PACKS, read_entries
 from datasnap.tables.identity import chunk_id
 from datasnap.tables.manifest import View, arrow_schema, read_views, stored_types
-from datasnap.tables.overlay import decode_edits
 from datasnap.tables.records import decode_file
+from datasnap.tables.stored_edits import decode_edits
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository

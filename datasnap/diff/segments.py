@@ -21,8 +21,9 @@ from datasnap.snapshots.objects import FieldId
 from datasnap.tables.compare import Mask, rows_differ
 from datasnap.tables.keys import equal_at, lower_bound
 from datasnap.tables.manifest import View
-from datasnap.tables.overlay import NONE, Places, Positions, edited_places
+from datasnap.tables.overlay import NONE, Positions
 from datasnap.tables.scan import ahead
+from datasnap.tables.stored_edits import Places, edited_places
 
 #: The cells that differ in pairs of rows, by the new version's field.
 Cells = dict[FieldId, Mask]

@@ -24,8 +24,9 @@ from datasnap.tables.manifest import (
     read_views,
     stored_types,
 )
-from datasnap.tables.overlay import Edits, edited_places
+from datasnap.tables.overlay import Edits
 from datasnap.tables.scan import Scanner, ahead
+from datasnap.tables.stored_edits import edited_places
 
 Cells = dict[FieldId, pa.Array]
 

@@ -46,18 +46,12 @@ from datasnap.tables.manifest import (
     read_views,
     stored_types,
 )
-from datasnap.tables.overlay import (
-    Change,
-    Edits,
-    encode_edits,
-    encode_values,
-    small_cells,
-    small_rows,
-)
+from datasnap.tables.overlay import Change, Edits, small_cells, small_rows
 from datasnap.tables.profile import default_encodings, marker_field
 from datasnap.tables.records import one_array
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
+from datasnap.tables.stored_edits import encode_edits, encode_values
 
 #: A segment with more groups than this gets one that lists all: readers fetch each of them.
 _MAX_GROUPS = 8

@@ -39,8 +39,9 @@ from datasnap.snapshots.objects import (
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import ByteCache, DiskCache
 from datasnap.tables.manifest import View, chunk_of
-from datasnap.tables.overlay import Cells, Edits, decode_edits
+from datasnap.tables.overlay import Cells, Edits
 from datasnap.tables.records import Records, decode_chunks, decode_file, whole_records
+from datasnap.tables.stored_edits import decode_edits
 
 _LOCKS = 64
 #: The column of a file that has no other.

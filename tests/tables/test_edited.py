@@ -40,7 +40,8 @@ from datasnap.storage import ByteCache, DiskCache
 from datasnap.tables.compare import rows_differ
 from datasnap.tables.edited import ColumnCaches, EditedColumn, EditedColumns
 from datasnap.tables.manifest import View
-from datasnap.tables.overlay import Cells, Change, Edits, encode_edits, encode_values
+from datasnap.tables.overlay import Cells, Change, Edits
+from datasnap.tables.stored_edits import encode_edits, encode_values
 
 F = FieldId(1)
 

@@ -12,16 +12,8 @@ from datasnap.errors import CorruptData
 from datasnap.parquet import stored_type, to_stored
 from datasnap.snapshots.objects import FieldId, ValuesId
 from datasnap.tables.compare import rows_differ
-from datasnap.tables.overlay import (
-    Cells,
-    Change,
-    Edits,
-    decode_edits,
-    encode_edits,
-    encode_values,
-    small_cells,
-    small_rows,
-)
+from datasnap.tables.overlay import Cells, Change, Edits, small_cells, small_rows
+from datasnap.tables.stored_edits import decode_edits, encode_edits, encode_values
 from tests.values import EVERY_TYPE, column
 
 A, B = FieldId(1), FieldId(2)

@@ -16,7 +16,8 @@ from datasnap.parquet.pages import find_pages
 from datasnap.snapshots.objects import ChunkId, Column, FieldId, OverlayId, Segment, ValuesId
 from datasnap.tables.compare import rows_differ
 from datasnap.tables.manifest import View
-from datasnap.tables.overlay import Cells, Change, Edits, encode_edits
+from datasnap.tables.overlay import Cells, Change, Edits
+from datasnap.tables.stored_edits import encode_edits
 from datasnap.tables.take import take_seen, take_stored
 from tests.values import EVERY_TYPE, column
 
