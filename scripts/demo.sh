@@ -62,6 +62,16 @@ run datasnap delete lineitem --where "l_quantity = 50 AND l_tax = 0.08" -m "wron
 run datasnap sql "ALTER TABLE lineitem RENAME l_discounted TO l_net" -m "a better name"
 run datasnap optimize lineitem
 
-step "And main is as it was"
-run datasnap sql "SELECT count(*) AS columns FROM (DESCRIBE main.lineitem)"
+step "Meanwhile on main: another column of the same table changes"
 run datasnap switch main
+run datasnap update lineitem "l_tax = 0" --where "l_orderkey % 5000 = 1" -m "no taxes"
+
+step "What differs: at a glance, row by row, and who changed a cell"
+run datasnap diff main exp/discounted
+run datasnap diff v1.0 main --rows --limit 3
+run datasnap blame lineitem --key 1,1
+
+step "The branch comes back: a merge by cell, of rows that both sides changed"
+run datasnap merge exp/discounted
+run datasnap sql "
+    SELECT change, count(*) AS rows FROM diff('lineitem', 'v1.0', 'main') GROUP BY ALL ORDER BY ALL"

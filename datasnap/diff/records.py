@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from datasnap.diff.columns import Pair
 from datasnap.diff.rows import RowChanges
@@ -79,7 +80,8 @@ class RowDiff:
         """
         import pyarrow.parquet as pq
 
-        schema = pa.schema([optional(field) for field in self.schema])
+        fields = [optional(field) for field in self.schema]
+        schema = pa.schema([f.with_type(_without_views(f.type)) for f in fields])
         sink = str(to) if isinstance(to, Path) else to
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for batch in self.to_batches():
@@ -257,3 +259,24 @@ def _struct(fields: dict[FieldId, pa.Field]) -> pa.DataType:
 
 def _free(name: str) -> str:
     return _free(name + "_") if name in _OWN else name
+
+
+def _without_views(type: pa.DataType) -> pa.DataType:
+    """The type with plain strings and bytes: Arrow cannot write views inside structs of many rows
+    ("Slicing not implemented for StringView"), and in Parquet they are the same."""
+    if pt.is_string_view(type):
+        return pa.string()
+    if pt.is_binary_view(type):
+        return pa.binary()
+    if pt.is_struct(type):
+        return pa.struct([f.with_type(_without_views(f.type)) for f in type])
+    if pt.is_list(type) or pt.is_large_list(type):
+        made = pa.list_ if pt.is_list(type) else pa.large_list
+        return made(type.value_field.with_type(_without_views(type.value_type)))
+    if pt.is_fixed_size_list(type):
+        inner = type.value_field.with_type(_without_views(type.value_type))
+        return pa.list_(inner, type.list_size)
+    if pt.is_map(type):
+        key, item = _without_views(type.key_type), _without_views(type.item_type)
+        return pa.map_(type.key_field.with_type(key), type.item_field.with_type(item))
+    return type

@@ -176,3 +176,14 @@ def test_a_diff_has_a_path(edited: Repository) -> None:
         fsspec.open(path.replace("main", "mian")).open()
     with pytest.raises(FileNotFoundError):
         fsspec.open(path.replace("...", "..")).open()
+
+
+def test_views_of_strings_in_many_rows(repo: Repository) -> None:
+    # Arrow's writer slices an array of more rows than this, and cannot slice views in structs.
+    rows = 50_000
+    text = pa.array([f"row {n}" for n in range(rows)], pa.string_view())
+    write(repo, "t", pa.table({"id": range(rows), "text": text}), key="id")
+    with repo.transaction() as tx:
+        tx.delete("t", "true")
+    found = repo.sql("SELECT count(*), max(before.text) FROM diff('t', 'main~1', 'main')")
+    assert found.fetchall() == [(rows, "row 9999")]
