@@ -20,6 +20,8 @@ settings.register_profile(
     "suite",
     deadline=None,
     max_examples=60,
+    # The same examples in every CI run, so that it fails for the change; others at each desk.
+    derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("suite")
