@@ -61,12 +61,6 @@ class Side:
     table: Table
     views: Sequence[View]
 
-    def all_rows(self) -> Rows:
-        """Every row that is not shared."""
-        return Rows.joined(
-            Rows.of(number, np.arange(view.segment.rows)) for number, view in enumerate(self.views)
-        )
-
     def fetch(self, rows: Rows, fields: Sequence[FieldId]) -> list[pa.Array]:
         """Values of rows, of stored types; only what they need is decoded."""
         types = self._types(fields)

@@ -66,8 +66,3 @@ def merge_bases(objects: ObjectReader, a: SnapshotId, b: SnapshotId) -> list[Sna
             if sides[id] == 3:
                 behind.add(parent)
     return found
-
-
-def is_ancestor(objects: ObjectReader, old: SnapshotId, new: SnapshotId) -> bool:
-    """Whether a snapshot is another one, or leads to it."""
-    return merge_bases(objects, old, new) == [old]

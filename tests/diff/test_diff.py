@@ -215,6 +215,8 @@ def test_only_columns_that_differ_are_shown_unless_rows_moved(repo: Repository) 
     (row,) = diff.rows("t", "all").to_arrow().to_pylist()
     assert row["after"] == {"a": 2, "b": 5}
     assert diff.rows("t", ["a"]).to_arrow()["before"].to_pylist() == [{"a": 2}]
+    relation = diff.rows("t").to_duckdb()
+    assert relation.project("change, id, before.b, after.b").fetchall() == [("changed", 2, 4, 5)]
     with pytest.raises(UnknownName, match="column"):
         diff.rows("t", ["z"]).to_arrow()
 
