@@ -150,15 +150,12 @@ def revert(
     Raises:
         MergeConflict, UnknownName; UsageError: it is the first snapshot.
     """
-    branch = branch or repository.refs.head()
-    _check_choice(on_conflict, "fail", "ours", "theirs")
     id, snapshot = _with_parent(repository, revision)
     first_line = snapshot.message.strip().partition("\n")[0]
     message = message or f'revert "{first_line}"'
-    name = id.hex()[:_SHORT]
-    waiting = Pending("revert", name, id.hex(), snapshot.parents[0].hex(), False, message)
-    check_not_settled(repository.backend, branch)
-    return _carry_out(repository, branch, Plan(waiting, on_conflict, dry_run, author))
+    name, before = id.hex()[:_SHORT], snapshot.parents[0].hex()
+    waiting = Pending("revert", name, id.hex(), before, False, message)
+    return _begin(repository, branch, waiting, on_conflict, dry_run, author)
 
 
 def cherry_pick(
@@ -176,14 +173,10 @@ def cherry_pick(
     Raises:
         MergeConflict, UnknownName; UsageError: it is the first snapshot.
     """
-    branch = branch or repository.refs.head()
-    _check_choice(on_conflict, "fail", "ours", "theirs")
     id, snapshot = _with_parent(repository, revision)
-    message = message or snapshot.message
-    name = id.hex()[:_SHORT]
-    waiting = Pending("cherry-pick", name, snapshot.parents[0].hex(), id.hex(), False, message)
-    check_not_settled(repository.backend, branch)
-    return _carry_out(repository, branch, Plan(waiting, on_conflict, dry_run, author))
+    name, before = id.hex()[:_SHORT], snapshot.parents[0].hex()
+    waiting = Pending("cherry-pick", name, before, id.hex(), False, message or snapshot.message)
+    return _begin(repository, branch, waiting, on_conflict, dry_run, author)
 
 
 def conflicts(repository: Repository, branch: str | None = None) -> pa.Table:
@@ -281,6 +274,21 @@ def abort_merge(repository: Repository, branch: str | None = None) -> None:
         UsageError: none does. UnknownName: of a branch.
     """
     drop_pending(repository.backend, _into(repository, branch))
+
+
+def _begin(
+    repository: Repository,
+    branch: str | None,
+    waiting: Pending,
+    on_conflict: OnConflict,
+    dry: bool,
+    author: str | None,
+) -> Merge:
+    """Bring one snapshot's change, or its inverse, into a branch."""
+    branch = branch or repository.refs.head()
+    _check_choice(on_conflict, "fail", "ours", "theirs")
+    check_not_settled(repository.backend, branch)
+    return _carry_out(repository, branch, Plan(waiting, on_conflict, dry, author))
 
 
 def _carry_out(repository: Repository, branch: str, plan: Plan) -> Merge:
