@@ -24,6 +24,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import merge_base
 from datasnap.snapshots.objects import SnapshotId
+from datasnap.snapshots.reflog import Why
 from datasnap.transaction import TableChange, Transaction
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def merge(
     if base == ours and ff and not squash:
         changes = _changes_between(repository, branch, ours, theirs)
         if not dry_run:
-            repository.refs.move_branch(branch, theirs, expected=head)
+            why = Why("fast-forward", source, author)
+            repository.refs.move_branch(branch, theirs, expected=head, why=why)
             forget_pending(repository.backend, branch)
         return Merge("fast-forward", branch, base.hex(), theirs.hex(), changes)
     waiting = Pending(
@@ -391,6 +393,7 @@ def _transaction(repository: Repository, branch: str, plan: Plan) -> Transaction
         author=plan.author,
         allow_empty=waiting.parent,
         merges=(waiting.theirs_id,) if waiting.parent else (),
+        verb=waiting.kind,
         progress=plan.progress,
     )
 

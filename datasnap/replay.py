@@ -11,6 +11,7 @@ from datasnap.pending import check_not_settled, forget_pending
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import merge_base
 from datasnap.snapshots.objects import SnapshotId
+from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import Ref
 from datasnap.transaction import Transaction
 
@@ -45,7 +46,7 @@ def reset(repository: Repository, revision: str, branch: str | None = None) -> M
     check_not_settled(repository.backend, ref.name)
     to = repository.resolve(revision)
     if to != ref.snapshot:
-        repository.refs.move_branch(ref.name, to, expected=ref)
+        repository.refs.move_branch(ref.name, to, expected=ref, why=Why("reset", revision))
     forget_pending(repository.backend, ref.name)
     return Moved(ref.name, ref.snapshot.hex(), to.hex())
 
@@ -83,7 +84,7 @@ def rebase(
         replayed.append((id.hex(), made.hex() if made else None))
         head = made or head
     # Only now does anything lead to the new snapshots.
-    repository.refs.move_branch(ref.name, head, expected=ref)
+    repository.refs.move_branch(ref.name, head, expected=ref, why=Why("rebase", onto))
     forget_pending(repository.backend, ref.name)
     return Moved(ref.name, ref.snapshot.hex(), head.hex(), tuple(replayed))
 
@@ -111,7 +112,7 @@ def restore(
     """
     table, _, revision = spec.partition("@")
     message = message or f"restore {spec}"
-    with repository.transaction(branch, message=message, author=author) as tx:
+    with repository.transaction(branch, message=message, author=author, verb="restore") as tx:
         tx.restore(table, revision or "HEAD", to=to)
     return tx
 

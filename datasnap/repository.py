@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,6 +18,7 @@ from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
+from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import Refs, check_name
 from datasnap.snapshots.revisions import Revisions
 from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
@@ -67,7 +69,7 @@ class Repository:
             cache_bytes=storage.cache_mib << 20,
         )
         self.objects = ObjectReader(self.store)
-        self.refs = Refs(backend)
+        self.refs = Refs(backend, self._author)
         #: Idle ones, for the next transaction. Closed before the interpreter ends, which DuckDB
         #: else complains about.
         self.workbenches: list[Workbench] = []
@@ -114,6 +116,7 @@ class Repository:
         metadata: Mapping[str, str] | None = None,
         allow_empty: bool = False,
         merges: tuple[SnapshotId, ...] = (),
+        verb: str = "commit",
         progress: Progress = silent,
     ) -> Transaction:
         """Begin a change of one branch, to be used as a context manager.
@@ -129,15 +132,17 @@ class Repository:
             metadata: texts to keep with the snapshot.
             allow_empty: commit even when nothing changed.
             merges: snapshots that become parents too; `merge` is what brings in their changes.
+            verb: what the log of the branch calls it.
         """
         return Transaction(
             self,
             branch or self.refs.head(),
             message,
-            author or self.settings.author.name or default_author(),
+            author or self._author(),
             metadata or {},
             allow_empty=allow_empty,
             merges=merges,
+            verb=verb,
             progress=progress,
         )
 
@@ -171,7 +176,7 @@ class Repository:
             RefExists, InvalidName, UnknownName.
         """
         check_name(name)
-        self.refs.create_branch(name, self.resolve(at))
+        self.refs.create("branch", name, self.resolve(at), Why("create", f"at {at}"))
 
     def tag(self, name: str, at: str = "HEAD") -> None:
         """Make a tag: a name that does not move.
@@ -180,7 +185,26 @@ class Repository:
             RefExists, InvalidName, UnknownName.
         """
         check_name(name, "tag")
-        self.refs.create_tag(name, self.resolve(at))
+        self.refs.create("tag", name, self.resolve(at), Why("create", f"at {at}"))
+
+    def pin(self, name: str, at: str = "HEAD") -> None:
+        """Hold a snapshot under a name of its own, whatever becomes of the branches; pinning
+        another one by the same name lets go of the first.
+
+        Raises:
+            InvalidName, UnknownName.
+        """
+        check_name(name, "pin")
+        to, why = self.resolve(at), Why("pin", f"at {at}")
+        self.refs.move("pin", name, to, expected=self.refs.read("pin", name), why=why)
+
+    def unpin(self, name: str) -> str:
+        """Let go of a snapshot, and return its ID.
+
+        Raises:
+            UnknownName.
+        """
+        return self.refs.delete("pin", name, Why("unpin")).snapshot.hex()
 
     def branches(self) -> dict[str, str]:
         """Branches and the snapshot ID of each."""
@@ -189,6 +213,10 @@ class Repository:
     def tags(self) -> dict[str, str]:
         """Tags and the snapshot ID of each."""
         return {name: id.hex() for name, id in self.refs.tags().items()}
+
+    def pins(self) -> dict[str, str]:
+        """Pins and the snapshot ID of each."""
+        return {name: id.hex() for name, id in self.refs.all("pin").items()}
 
     def delete_branch(self, name: str) -> str:
         """Remove a branch, and return the ID that it pointed to.
@@ -200,7 +228,7 @@ class Repository:
             raise UsageError(
                 f"'{name}' is the current branch", hint="Switch to another branch first."
             )
-        deleted = self.refs.delete_branch(name)
+        deleted = self.refs.delete("branch", name, Why("delete"))
         forget_pending(self.backend, name)
         return deleted.snapshot.hex()
 
@@ -213,11 +241,12 @@ class Repository:
         ref = self.refs.branch(name)
         if ref is None:
             raise UnknownName("branch", name, self.refs.branches())
-        self.refs.create_branch(to, ref.snapshot)
+        why = Why("rename", f"{name} to {to}", operation=secrets.token_hex(8))
+        self.refs.create("branch", to, ref.snapshot, why)
         if self.refs.head() == name:
             self.refs.set_head(to)
         move_pending(self.backend, name, to)
-        self.refs.delete_branch(name)
+        self.refs.delete("branch", name, why)
 
     def delete_tag(self, name: str) -> str:
         """Remove a tag, and return the ID that it pointed to.
@@ -225,7 +254,7 @@ class Repository:
         Raises:
             UnknownName.
         """
-        return self.refs.delete_tag(name).snapshot.hex()
+        return self.refs.delete("tag", name, Why("delete")).snapshot.hex()
 
     @property
     def head(self) -> str:
@@ -424,7 +453,7 @@ class Repository:
         packs = self.backend.list("packs/")
         kinds = self.store.kinds()
         return StoreSize(
-            bytes=sum(size for _, size in packs),
+            bytes=sum(file.size for file in packs),
             packs=len(packs),
             chunks=int((kinds != OBJECT).sum()),
             objects=int((kinds == OBJECT).sum()),
@@ -439,6 +468,9 @@ class Repository:
         from datasnap.query.history import log_table
 
         return log_table(self.objects, self.refs, start)
+
+    def _author(self) -> str:
+        return self.settings.author.name or default_author()
 
     def _resolve_or_empty(self, revision: str) -> SnapshotId | None:
         """A revision's snapshot; None for the current branch of a repository without any."""

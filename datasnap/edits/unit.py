@@ -78,13 +78,14 @@ class UnitOfWork:
         progress: Progress = silent,
         merges: tuple[SnapshotId, ...] = (),
         detached: SnapshotId | None = None,
+        verb: str = "commit",
     ) -> None:
         self._repository, self.branch = repository, branch
         self.message, self._author, self._metadata = message, author, dict(metadata)
         self._allow_empty, self._progress = allow_empty, progress
         #: Where it begins instead of at the branch, which then is not moved.
         self._detached = detached
-        self._other_parents = merges
+        self._other_parents, self._verb = merges, verb
         self._entries: dict[str, Entry | None] = {}
         self._open = self._abandoned = False
         self.changes: list[TableChange] = []
@@ -184,6 +185,7 @@ class UnitOfWork:
                 metadata=self._metadata,
                 other_parents=self._other_parents,
                 allow_empty=self._allow_empty,
+                verb=self._verb,
             )
         self.stats = self._session.stats
         self.snapshot = id.hex() if id else None

@@ -24,8 +24,10 @@ from datasnap.snapshots.objects import (
     encode_object,
 )
 from datasnap.snapshots.reader import ObjectReader
-from datasnap.snapshots.refs import Refs
+from datasnap.snapshots.reflog import Why
+from datasnap.snapshots.refs import Ref, Refs
 from datasnap.storage import OBJECT, Session
+from datasnap.storage.failpoints import failpoint
 
 #: How often a commit is tried again when others keep moving the branch.
 MAX_TRIES = 50
@@ -54,6 +56,7 @@ def commit(
     metadata: Mapping[str, str],
     other_parents: Sequence[SnapshotId] = (),
     allow_empty: bool = False,
+    verb: str = "commit",
 ) -> SnapshotId | None:
     """Commit changes that were made against `base` to `branch`.
 
@@ -63,6 +66,7 @@ def commit(
     Args:
         base: the head that the changes were made against; None when the branch did not exist.
         other_parents: snapshots that are merged by this.
+        verb: what the log of the branch calls it.
 
     Returns:
         The new snapshot, or `base` when nothing would change (unless `allow_empty`).
@@ -71,8 +75,12 @@ def commit(
         Conflict: another writer changed one of the same names. Nothing is committed.
     """
     base_tree = _tree(objects, base)
+    why = Why(verb, message, author)
+    id: SnapshotId | None = None
     for _ in range(MAX_TRIES):
         ref = refs.branch(branch)
+        if id is not None and _landed(ref, id):
+            return id
         head = ref.snapshot if ref else None
         tree = _tree(objects, head)
         if head != base:
@@ -83,16 +91,25 @@ def commit(
         parents = (*((head,) if head else ()), *other_parents)
         id = _put_snapshot(session, objects, parents, merged, author, message, metadata)
         session.commit()
+        failpoint("commit.stored")
         try:
-            refs.move_branch(branch, id, expected=ref)
+            refs.move_branch(branch, id, expected=ref, why=why)
         except Conflict:
             time.sleep(secrets.randbelow(20) / 1000)
             continue
+        failpoint("commit.done")
         return id
     raise Conflict(
         f"gave up on '{branch}': other writers moved it {MAX_TRIES} times",
         hint="Nothing was committed. Try again when the branch is quieter.",
     )
+
+
+def _landed(ref: Ref | None, id: SnapshotId) -> bool:
+    """Whether a swap that seemed to fail was made after all: its answer was lost, it was sent
+    again, and the branch has moved on since. No two snapshots share an ID, so the log tells.
+    """
+    return ref is not None and any(entry.after == id.hex() for entry in ref.file.log)
 
 
 def commit_detached(

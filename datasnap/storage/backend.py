@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from datasnap.errors import CorruptData, UsageError
 
@@ -18,13 +18,36 @@ class MissingFile(CorruptData):
         super().__init__(f"{path} is missing from the store", hint="Run `datasnap verify`.")
 
 
+class Listed(NamedTuple):
+    """A file below a prefix: its name there, its bytes, and when it was written."""
+
+    name: str
+    size: int
+    modified: int
+
+
+class Kept(NamedTuple):
+    """A small file that changes, as it was read: the version to swap against, and when it was
+    written."""
+
+    data: bytes
+    version: str
+    modified: int
+
+
 class Backend(Protocol):
     """A place for immutable files, and for a few small ones that change by compare-and-swap.
 
-    Paths are relative, with forward slashes. All errors are of `datasnap.errors`.
+    Paths are relative, with forward slashes. All errors are of `datasnap.errors`. Times are
+    microseconds since 1970 by the clock of the store: its file system's, or its server's. That is
+    the only clock by which data may ever be judged old.
     """
 
     url: str
+
+    def now(self) -> int:
+        """The time by the store's clock; it takes a small write."""
+        ...
 
     def read(self, path: str) -> bytes:
         """A whole file. Raises MissingFile, StorageError."""
@@ -46,16 +69,16 @@ class Backend(Protocol):
         """Bytes of a file; None when there is none."""
         ...
 
-    def list(self, prefix: str) -> list[tuple[str, int]]:
-        """Names directly below a prefix that ends in a slash, with their bytes, sorted."""
+    def list(self, prefix: str) -> list[Listed]:
+        """Files directly below a prefix that ends in a slash, sorted by name."""
         ...
 
     def delete(self, path: str) -> None:
         """Remove a file; it need not be there."""
         ...
 
-    def read_ref(self, path: str) -> tuple[bytes, str] | None:
-        """A small file that changes, and its version; None when there is none."""
+    def read_ref(self, path: str) -> Kept | None:
+        """A small file that changes; None when there is none."""
         ...
 
     def write_ref(self, path: str, data: bytes, expected: str | None) -> str:

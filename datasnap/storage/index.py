@@ -56,7 +56,7 @@ class Index:
 
     def refresh(self) -> None:
         """Load the index files that came since the last time; drop what is damaged."""
-        listed = [name for name, _ in self._backend.list(INDEX)]
+        listed = [file.name for file in self._backend.list(INDEX)]
         with self._lock:
             for name in listed:
                 if name not in self._tables:
@@ -74,7 +74,7 @@ class Index:
         """
         known = {pack for table in self._tables.values() for pack in table.packs}
         packs = []
-        for name, _ in self._backend.list(PACKS):
+        for name, *_ in self._backend.list(PACKS):
             if name not in known:
                 try:
                     packs.append((name, read_entries(self._backend, name)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -19,7 +20,7 @@ from obstore import exceptions
 from obstore.store import MemoryStore, from_url
 
 from datasnap.errors import Conflict, CorruptData, StorageError
-from datasnap.storage.backend import Buffer, MissingFile, check_path
+from datasnap.storage.backend import Buffer, Kept, Listed, MissingFile, check_path
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -57,6 +58,15 @@ class ObjectStoreBackend:
     def __init__(self, store: ObjectStore, url: str) -> None:
         self._store, self.url = store, url
 
+    def now(self) -> int:
+        path = f"tmp/clock.{secrets.token_hex(6)}"
+        with self._errors(path):
+            obstore.put(self._store, path, b"now")
+            try:
+                return _time(obstore.head(self._store, path))
+            finally:
+                obstore.delete(self._store, path)
+
     def read(self, path: str) -> bytes:
         with self._errors(path):
             return bytes(obstore.get(self._store, check_path(path)).bytes())
@@ -91,20 +101,23 @@ class ObjectStoreBackend:
         except MissingFile:
             return None
 
-    def list(self, prefix: str) -> list[tuple[str, int]]:
+    def list(self, prefix: str) -> list[Listed]:
         with self._errors(prefix):
             listed = obstore.list_with_delimiter(self._store, check_path(prefix))
-        return sorted((item["path"].rpartition("/")[2], item["size"]) for item in listed["objects"])
+        return sorted(
+            Listed(item["path"].rpartition("/")[2], item["size"], _time(item))
+            for item in listed["objects"]
+        )
 
     def delete(self, path: str) -> None:
         with contextlib.suppress(MissingFile), self._errors(path):
             obstore.delete(self._store, check_path(path))
 
-    def read_ref(self, path: str) -> tuple[bytes, str] | None:
+    def read_ref(self, path: str) -> Kept | None:
         try:
             with self._errors(path):
                 result = obstore.get(self._store, check_path(path))
-                return bytes(result.bytes()), _version(result.meta)
+                return Kept(bytes(result.bytes()), _version(result.meta), _time(result.meta))
         except MissingFile:
             return None
 
@@ -118,8 +131,8 @@ class ObjectStoreBackend:
                 return _version(obstore.put(self._store, check_path(path), data, mode=mode))
         except Conflict:
             found = self.read_ref(path)
-            if found is not None and found[0] == data:
-                return found[1]
+            if found is not None and found.data == data:
+                return found.version
             raise
 
     def delete_ref(self, path: str, expected: str) -> None:
@@ -127,7 +140,7 @@ class ObjectStoreBackend:
         the check and the delete is lost, the one place where that can happen.
         """
         found = self.read_ref(path)
-        if found is None or found[1] != expected:
+        if found is None or found.version != expected:
             raise Conflict(f"{path} was changed by another writer")
         self.delete(path)
 
@@ -154,6 +167,10 @@ class ObjectStoreBackend:
 
 def _version(meta: Any) -> str:
     return str(meta["e_tag"] or "")
+
+
+def _time(meta: Any) -> int:
+    return int(meta["last_modified"].timestamp() * 1_000_000)
 
 
 def _truncated(path: str, end: int | None) -> CorruptData:

@@ -39,7 +39,7 @@ def repack(store: Store, order: Sequence[bytes]) -> Repacked:
         StorageError: the new packs cannot be written.
     """
     listed = store.backend.list(PACKS)
-    small = [name for name, size in listed if size < store.pack_bytes // _SHARE]
+    small = [file.name for file in listed if file.size < store.pack_bytes // _SHARE]
     old = {}
     for name in small:
         entries = _entries(store, name) if store.covers(name) else None

@@ -11,6 +11,7 @@ import pyarrow as pa
 from datasnap.repository import Repository
 from datasnap.snapshots.commit import put
 from datasnap.snapshots.objects import Entry, Snapshot, SnapshotId, Tree, TreeId
+from datasnap.snapshots.reflog import Why
 from datasnap.transaction import Transaction
 
 
@@ -40,7 +41,7 @@ def merge(repo: Repository, message: str, parents: list[str], tables: dict[str, 
     )
     id = SnapshotId(put(session, made))
     session.commit()
-    repo.refs.move_branch("main", id, expected=repo.refs.branch("main"))
+    repo.refs.move_branch("main", id, expected=repo.refs.branch("main"), why=Why("test"))
 
 
 def messages(table: pa.Table) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from datasnap.errors import InvalidName, MergeConflict, RefExists, UnknownName, UsageError
 from datasnap.repository import Repository
+from datasnap.snapshots.reflog import Why
 from tests.conftest import write
 
 
@@ -45,7 +46,10 @@ def test_what_another_merge_brought_in_meanwhile_is_not_merged_again(waiting: Re
     waiting.branch("both")
     waiting.merge("exp", "both", on_conflict="theirs")
     waiting.refs.move_branch(  # as another process would: it knows nothing of the merge
-        "main", waiting.resolve("both"), expected=waiting.refs.branch("main")
+        "main",
+        waiting.resolve("both"),
+        expected=waiting.refs.branch("main"),
+        why=Why("test"),
     )
     assert waiting.conflicts().num_rows == 0
     assert waiting.continue_merge().outcome == "up to date"

@@ -18,6 +18,7 @@ from datasnap.errors import (
 )
 from datasnap.repository import Repository
 from datasnap.snapshots.objects import Snapshot, encode_object
+from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import check_name
 from tests.conftest import write
 
@@ -164,7 +165,7 @@ def test_a_merge_is_logged_once_with_both_parents_after_it(
 
         id = put(session, merge)
         session.commit()
-    repo.refs.create_branch("merged", id)
+    repo.refs.create("branch", "merged", id, Why("test"))
     assert id == encode_object(merge)[0]
     ids = [s.id for s in repo.log("merged")]
     assert ids[0] == id.hex()

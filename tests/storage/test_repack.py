@@ -50,7 +50,7 @@ def test_the_index_may_be_lost_at_any_point(location: str) -> None:
     repo = grown(location)
     before = everything(repo)
     repo.repack()
-    for name, _ in repo.backend.list("index/"):
+    for name, *_ in repo.backend.list("index/"):
         repo.backend.delete("index/" + name)
     assert everything(datasnap.open(location)) == before
 

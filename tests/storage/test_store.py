@@ -115,7 +115,7 @@ def test_a_failure_at_any_write_leaves_the_store_as_it_was(tmp_path: Path, fail_
 def test_the_index_is_made_anew_from_the_packs(store: Store) -> None:
     records = some_records(30)
     ids = put(store, *records[:10]) + put(store, *records[10:], kind=OBJECT)
-    for file, _ in store.backend.list("index/"):
+    for file, *_ in store.backend.list("index/"):
         store.backend.delete(f"index/{file}")
     reopened = Store(store.backend)
     assert [reopened.read(id) for id in ids] == records
@@ -124,7 +124,7 @@ def test_the_index_is_made_anew_from_the_packs(store: Store) -> None:
 
 def test_a_damaged_index_file_is_passed_over(store: Store) -> None:
     ids = put(store, b"one") + put(store, b"two")
-    for file, _ in store.backend.list("index/"):
+    for file, *_ in store.backend.list("index/"):
         store.backend.write(f"index/{file}", [b"DSINDX01 but not really"])
     assert [Store(store.backend).read(id) for id in ids] == [b"one", b"two"]
 
