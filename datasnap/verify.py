@@ -106,7 +106,7 @@ def verify(repository: Repository, *, deep: bool, progress: Progress) -> Report:
 
 
 def _check_packs(repository: Repository, report: Report) -> None:
-    for name, _ in repository.backend.list(PACKS):
+    for name, *_ in repository.backend.list(PACKS):
         report.packs += 1
         try:
             read_entries(repository.backend, name)
