@@ -7,6 +7,7 @@ Format version 1. All integers are little endian. A repository is a folder or pr
     HEAD, refs/…        names: see `datasnap.snapshots.refs`
     packs/<64 hex>      packs: the data
     index/<64 hex>      index files: a cache; deleting all of them loses nothing
+    quarantine/<64 hex> packs that will go: see `datasnap.storage.quarantine`
     tmp/, lock          on a local disk: files being written, and the lock for refs
 
 **Pack.** An append-only file of records, named by its content.
@@ -36,8 +37,9 @@ not only IDs: an ID is of logical values, so checking it means decoding; XXH3 ru
 every record is checked when it is first read (measured: 17 ms for a 340 MB table).
 """
 
-from datasnap.storage.backend import Backend, MissingFile, open_backend
+from datasnap.storage.backend import Backend, Kept, Listed, MissingFile, open_backend
 from datasnap.storage.cache import ByteCache, DiskCache
+from datasnap.storage.catalog import Catalog, make_catalog
 from datasnap.storage.index import Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, read_entries
 from datasnap.storage.repack import Repacked, repack
@@ -49,7 +51,10 @@ __all__ = [
     "PACKS",
     "Backend",
     "ByteCache",
+    "Catalog",
     "DiskCache",
+    "Kept",
+    "Listed",
     "Location",
     "MissingFile",
     "MissingRecord",
@@ -57,6 +62,7 @@ __all__ = [
     "Session",
     "SessionStats",
     "Store",
+    "make_catalog",
     "open_backend",
     "read_entries",
     "repack",

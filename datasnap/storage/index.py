@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import blake3
 import numpy as np
@@ -11,7 +14,10 @@ import numpy.typing as npt
 
 from datasnap.errors import CorruptData
 from datasnap.storage.backend import Backend, MissingFile
+from datasnap.storage.catalog import id_prefixes
+from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import ENTRY, PACKS, Entries, read_entries
+from datasnap.storage.quarantine import quarantined
 
 INDEX = "index/"
 #: More index files than this are merged into one.
@@ -54,10 +60,28 @@ class Index:
         self._lock = threading.Lock()
         self._gone: set[str] = set()
 
+    @classmethod
+    def of(cls, backend: Backend, packs: Iterable[str]) -> Self:
+        """An index of some packs alone, in memory; those that cannot be read are passed over."""
+        index, found = cls(backend), []
+        for name in packs:
+            with suppress(CorruptData):
+                found.append((name, read_entries(backend, name)))
+        data = _encode(found)
+        name = blake3.blake3(data).hexdigest()
+        index._tables = {name: _parse(name, data)}
+        return index
+
     def refresh(self) -> None:
-        """Load the index files that came since the last time; drop what is damaged."""
+        """Load the index files that came since the last time; drop those that went, and what is
+        damaged."""
+        known = set(self._tables)
         listed = [file.name for file in self._backend.list(INDEX)]
         with self._lock:
+            # What is in a file that went is in one that came, unless garbage was collected.
+            gone = known.difference(listed)
+            if gone:
+                self._tables = {n: table for n, table in self._tables.items() if n not in gone}
             for name in listed:
                 if name not in self._tables:
                     # A file that goes meanwhile was merged into one that a later look finds.
@@ -70,9 +94,17 @@ class Index:
     def adopt_packs(self) -> None:
         """Index every pack that no index file covers: after the index was lost, say.
 
-        A pack without a usable index is passed over: `verify` is what names it.
+        A pack without a usable index is passed over: `verify` is what names it. So is one in
+        quarantine.
         """
+        packs = self.uncovered()
+        if packs:
+            self.add(packs)
+
+    def uncovered(self) -> list[tuple[str, Entries]]:
+        """Packs that no index file covers and that are not in quarantine, with their entries."""
         known = {pack for table in self._tables.values() for pack in table.packs}
+        known.update(quarantined(self._backend))
         packs = []
         for name, *_ in self._backend.list(PACKS):
             if name not in known:
@@ -80,8 +112,18 @@ class Index:
                     packs.append((name, read_entries(self._backend, name)))
                 except CorruptData:
                     continue
-        if packs:
-            self.add(packs)
+        return packs
+
+    def packs(self) -> dict[str, Entries]:
+        """All packs that are known, with their entries."""
+        found: dict[str, Entries] = {}
+        for table in self._tables.values():
+            order = np.argsort(table.owners, kind="stable")
+            ends = np.searchsorted(table.owners[order], np.arange(len(table.packs) + 1))
+            for number, pack in enumerate(table.packs):
+                if pack not in self._gone:
+                    found[pack] = table.entries[order[ends[number] : ends[number + 1]]]
+        return found
 
     def find(self, id: bytes) -> Location | None:
         """Where a record lies, as far as is known; no I/O."""
@@ -142,25 +184,22 @@ class Index:
         """Name new packs in the place of old ones: in one file, before the others go."""
         self.refresh()
         gone, files = set(old), list(self._tables)
-        packs: dict[str, Entries] = {}
-        for name in files:
-            table = self._tables[name]
-            for number, pack in enumerate(table.packs):
-                if pack not in gone:
-                    packs[pack] = table.entries[table.owners == number]
+        packs = {name: entries for name, entries in self.packs().items() if name not in gone}
         written = self._write([*packs.items(), *new])
+        failpoint("index.replaced")
         self._remove([name for name in files if name != written])
 
     def _merge(self) -> None:
         """One file for the small ones. The new is there before the old go."""
-        old = sorted(self._tables, key=lambda name: len(self._tables[name].prefixes))
+        tables = self._tables
+        old = sorted(tables, key=lambda name: len(tables[name].prefixes))
         # The largest stays unless the rest has grown to half its size: cost stays linear-ish.
-        rest = sum(len(self._tables[name].prefixes) for name in old[:-1])
-        if rest * 2 < len(self._tables[old[-1]].prefixes):
+        rest = sum(len(tables[name].prefixes) for name in old[:-1])
+        if rest * 2 < len(tables[old[-1]].prefixes):
             old = old[:-1]
         packs: dict[str, Entries] = {}
         for name in old:
-            table = self._tables[name]
+            table = tables[name]
             for number, pack in enumerate(table.packs):
                 if pack not in self._gone:
                     packs[pack] = table.entries[table.owners == number]
@@ -183,9 +222,9 @@ class Index:
 
 
 def _encode(packs: list[tuple[str, Entries]]) -> bytes:
-    entries = np.concatenate([found for _, found in packs])
+    entries = np.concatenate([found for _, found in packs]) if packs else np.empty(0, ENTRY)
     owners = np.repeat(np.arange(len(packs), dtype="<u4"), [len(found) for _, found in packs])
-    order = np.argsort(_prefixes(entries), kind="stable")
+    order = np.argsort(id_prefixes(entries["id"]), kind="stable")
     header = _MAGIC + len(packs).to_bytes(8, "little") + len(entries).to_bytes(8, "little")
     names = b"".join(bytes.fromhex(name) for name, _ in packs)
     return header + names + entries[order].tobytes() + owners[order].tobytes()
@@ -204,10 +243,4 @@ def _parse(name: str, data: bytes) -> _Table:
     owners = np.frombuffer(data, "<u4", count, names_end + count * ENTRY.itemsize)
     if count and owners.max() >= packs:
         raise CorruptData(f"index file {name[:16]} is damaged")
-    return _Table(names, _prefixes(entries), entries, owners)
-
-
-def _prefixes(entries: Entries) -> npt.NDArray[np.uint64]:
-    """The first eight bytes of each ID as a number, so that they sort as the IDs do."""
-    ids = np.frombuffer(entries["id"].tobytes(), np.uint8).reshape(-1, 32)
-    return np.ascontiguousarray(ids[:, :8]).view(">u8").ravel().astype(np.uint64)
+    return _Table(names, id_prefixes(entries["id"]), entries, owners)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -12,17 +13,22 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from datasnap.errors import CorruptData
+from datasnap.errors import CorruptData, StorageError
 from datasnap.storage.backend import Backend, Buffer, MissingFile
 from datasnap.storage.cache import ByteCache
 from datasnap.storage.index import Index, Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, checksum
+from datasnap.storage.quarantine import quarantined, take_out
 
 #: Records closer than this are read together, with what lies between.
 _GAP = 64 << 10
 _MAX_READ = 16 << 20
 #: Sealed packs that wait to be written; each is as large in memory as on disk.
 _IN_FLIGHT = 2
+_AT_ONCE = 64
+#: Seconds after which a session looks again at what it relies on. Garbage must have lain for much
+#: longer before it goes: see `datasnap.lifecycle.gc`.
+_OLD = 600
 
 
 class MissingRecord(CorruptData):
@@ -62,6 +68,7 @@ class Store:
             self._index.adopt_packs()
         self._cache = ByteCache(cache_bytes)
         self._verified: dict[bytes, Location] = {}
+        self._held = frozenset[str](), Index(backend)
 
     def find(self, id: bytes) -> Location | None:
         """Where a record lies, as far as is known; no I/O."""
@@ -74,7 +81,7 @@ class Store:
             MissingRecord: no pack holds it.
             CorruptData: its bytes are damaged.
         """
-        location = self._locate(id)
+        location = self.locate(id)
         try:
             data = self.backend.read_range(PACKS + location.pack, location.offset, location.length)
         except MissingFile:
@@ -115,7 +122,7 @@ class Store:
         Raises:
             MissingRecord, CorruptData.
         """
-        located = {id: self._locate(id) for id in ids}
+        located = {id: self.locate(id) for id in ids}
         found: dict[bytes, memoryview] = {}
         for run in _runs(located):
             pack, start = run[0][1].pack, run[0][1].offset
@@ -133,9 +140,11 @@ class Store:
         return [found[id] for id in ids]
 
     def starting(self, digits: str) -> list[bytes]:
-        """IDs of the objects whose hexadecimal digits begin so."""
+        """IDs of the objects whose hexadecimal digits begin so; of those in quarantine, only
+        where there is no other."""
         self._index.refresh()
-        return self._index.starting(digits, OBJECT)
+        found = self._index.starting(digits, OBJECT)
+        return found or self._quarantine().starting(digits, OBJECT)
 
     def kinds(self) -> npt.NDArray[np.uint8]:
         """The kind of every record that the store has."""
@@ -149,16 +158,38 @@ class Store:
         """Make packs that are durable known to the index."""
         self._index.add(packs)
 
+    def packs(self) -> dict[str, Entries]:
+        """All packs that are not in quarantine, with their entries, as they are now; also those
+        that no index file covers."""
+        self._index.refresh()
+        held = quarantined(self.backend)
+        found = {**self._index.packs(), **dict(self._index.uncovered())}
+        return {name: entries for name, entries in found.items() if name not in held}
+
+    def refresh(self) -> None:
+        """Learn what others have done to the index."""
+        self._index.refresh()
+
+    def missing(self, ids: Sequence[bytes], *, distrusted: Container[str]) -> list[bytes]:
+        """Those of some records that the index does not know, or only in packs not to be trusted
+        to stay."""
+        located = ((id, self._index.find(id)) for id in ids)
+        return [id for id, at in located if at is None or at.pack in distrusted]
+
     def covers(self, pack: str) -> bool:
         """Whether the index lists a pack: then its writer has finished it."""
         return self._index.covers(pack)
 
     def replace_packs(self, old: Sequence[str], new: list[tuple[str, Entries]]) -> None:
         """Remove packs whose records are all in new ones, which are durable."""
-        self._index.replace(list(old), new)
-        self._forget(*old)
+        self.retire_packs(old, new)
         for name in old:
             self.backend.delete(PACKS + name)
+
+    def retire_packs(self, old: Sequence[str], new: list[tuple[str, Entries]]) -> None:
+        """Name packs no more in the index, and others, which are durable, in their place."""
+        self._index.replace(list(old), new)
+        self._forget(*old)
 
     def _forget(self, *packs: str) -> None:
         """Packs are gone: what was in them is looked for again."""
@@ -176,7 +207,12 @@ class Store:
             if not self._index.covers(name):
                 self.backend.delete(PACKS + name)
 
-    def _locate(self, id: bytes) -> Location:
+    def locate(self, id: bytes) -> Location:
+        """Where a record lies.
+
+        Raises:
+            MissingRecord: no pack holds it, not even one in quarantine.
+        """
         location = self._index.find(id)
         if location is None:
             self._index.refresh()
@@ -185,8 +221,17 @@ class Store:
             self._index.adopt_packs()
             location = self._index.find(id)
         if location is None:
+            location = self._quarantine().find(id)
+        if location is None:
             raise MissingRecord(id)
         return location
+
+    def _quarantine(self) -> Index:
+        """An index of the packs in quarantine, made anew when those are others."""
+        names = frozenset(quarantined(self.backend))
+        if self._held[0] != names:
+            self._held = names, Index.of(self.backend, names)
+        return self._held[1]
 
     def _check(self, id: bytes, location: Location, record: Buffer) -> None:
         if checksum(record) != location.checksum:
@@ -215,6 +260,7 @@ class Session:
         self._writing: deque[Future[None]] = deque()
         self._writer = ThreadPoolExecutor(1, "datasnap-pack")
         self._lock = threading.RLock()
+        self._began = time.monotonic()
         self.stats = SessionStats(0, 0, 0)
         #: Bytes of the records added so far.
         self.added_bytes = 0
@@ -244,6 +290,11 @@ class Session:
         with self._lock:
             if self.has(id):
                 return False
+            self._append(id, kind, buffers)
+        return True
+
+    def _append(self, id: bytes, kind: int, buffers: Sequence[Buffer]) -> None:
+        with self._lock:
             builder = self._building[kind]
             builder.add(id, kind, buffers)
             self._added[id] = kind
@@ -252,7 +303,6 @@ class Session:
                 self._objects[id] = b"".join(buffers)
             if builder.size >= self._store.pack_bytes:
                 self._seal(kind)
-        return True
 
     def read(self, id: bytes) -> bytes:
         """A record of the store, or of this session."""
@@ -285,18 +335,53 @@ class Session:
             name, offset, length = self._placed[id]
         return self._store.backend.read_range(PACKS + name, offset, length)
 
+    @property
+    def old(self) -> bool:
+        """Whether it began so long ago that garbage may have been collected under it."""
+        return time.monotonic() - self._began > _OLD
+
+    def rescue(self, ids: Sequence[bytes], *, distrusted: Container[str]) -> None:
+        """Take records along that the store has only in packs which may go.
+
+        Raises:
+            MissingRecord: one is gone.
+        """
+        lost = self._store.missing(
+            [id for id in ids if id not in self._added], distrusted=distrusted
+        )
+        for start in range(0, len(lost), _AT_ONCE):
+            some = lost[start : start + _AT_ONCE]
+            for id, record in zip(some, self._store.read_many(some), strict=True):
+                self._append(id, self._store.locate(id).kind, [record])
+
     def commit(self) -> None:
         """Make all records durable, chunks before objects, and known to the index.
 
         May be called again after more were added.
+
+        Raises:
+            StorageError: a pack could not be written, or has gone.
         """
         with self._lock:
             for kind in (CHUNK, OBJECT):
                 self._seal(kind)
                 self._wait()
             if self._sealed:
+                self._keep_from_garbage()
                 self._store.add_packs(self._sealed)
             self._forget()
+
+    def _keep_from_garbage(self) -> None:
+        """Packs written long ago, which nothing leads to yet, may have been taken for garbage."""
+        if not self.old:
+            return
+        names = [name for name, _ in self._sealed]
+        take_out(self._store.backend, set(names) & set(quarantined(self._store.backend)))
+        if any(self._store.backend.size(PACKS + name) is None for name in names):
+            raise StorageError(
+                "what this transaction had written was taken for garbage, so long has it been open",
+                hint="Nothing was committed. Do it again, or give `datasnap gc` a longer --grace.",
+            )
 
     def abort(self) -> None:
         """Remove what was written since the last commit."""
