@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,8 @@ from datasnap.storage import Backend, MissingFile
 LOGS = "logs/"
 #: Entries that a ref's own file holds at most, before half of them go elsewhere.
 _INLINE = 64
+
+_Snapshot = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Why(NamedTuple):
@@ -53,8 +55,8 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         undoes: the operation that this one took back.
     """
 
-    before: str | None
-    after: str | None
+    before: _Snapshot | None
+    after: _Snapshot | None
     verb: str
     message: str
     who: str
@@ -81,14 +83,14 @@ class RefFile(msgspec.Struct, frozen=True, omit_defaults=True):
         older: the file in `logs/` with those before; "": there is none.
     """
 
-    snapshot: str | None
+    snapshot: _Snapshot | None
     nonce: str
     log: tuple[LogEntry, ...] = ()
     older: str = ""
 
 
 class _Older(msgspec.Struct, frozen=True):
-    log: tuple[LogEntry, ...]
+    log: Annotated[tuple[LogEntry, ...], msgspec.Meta(min_length=1)]
     older: str
 
 
@@ -99,9 +101,7 @@ def with_entry(backend: Backend, file: RefFile | None, modified: int, entry: Log
         file: as it was; None: there is none yet.
         modified: when that was written, by the store's clock.
     """
-    log, older = (file.log, file.older) if file else ((), "")
-    if log:
-        log = (msgspec.structs.replace(log[0], stored=modified), *log[1:])
+    log, older = (_dated(file.log, modified), file.older) if file else ((), "")
     if len(log) >= _INLINE:
         name = secrets.token_hex(16)
         put_away = _Older(log[_INLINE // 2 :], older)
@@ -116,32 +116,43 @@ def entries(backend: Backend, file: RefFile, modified: int) -> Iterator[LogEntry
     Raises:
         CorruptData: an older part of it is unreadable.
     """
-    log, name = file.log, file.older
-    if log:
-        log = (msgspec.structs.replace(log[0], stored=modified), *log[1:])
-    seen: set[str] = set()
-    while True:
-        yield from log
-        if not name or name in seen:
-            return
-        seen.add(name)
+    yield from _dated(file.log, modified)
+    for _, older in _put_away(backend, file):
+        yield from older.log
+
+
+def older_files(backend: Backend, file: RefFile) -> Iterator[tuple[str, int]]:
+    """The names of the files that hold a ref's older entries, and when the last of each was
+    stored; newest first.
+
+    Raises:
+        CorruptData: one of them is unreadable.
+    """
+    for name, older in _put_away(backend, file):
+        yield name, older.log[0].stored
+
+
+def _dated(log: tuple[LogEntry, ...], modified: int) -> tuple[LogEntry, ...]:
+    """A log whose newest entry has its time by the store's clock, too."""
+    return (msgspec.structs.replace(log[0], stored=modified), *log[1:]) if log else ()
+
+
+def _put_away(backend: Backend, file: RefFile) -> Iterator[tuple[str, _Older]]:
+    """The files with older entries, newest first, and their names.
+
+    Raises:
+        CorruptData: one is unreadable, or they go in a circle.
+    """
+    name, seen = file.older, set[str]()
+    while name:
         try:
             older = msgspec.json.decode(backend.read(LOGS + name), type=_Older)
         except MissingFile:
             return
         except msgspec.MsgspecError as error:
             raise CorruptData(f"a log of refs, {LOGS}{name}, is unreadable: {error}") from error
-        log, name = older.log, older.older
-
-
-def older_files(backend: Backend, file: RefFile) -> Iterator[tuple[str, int]]:
-    """The names of the files that hold a ref's older entries, and when the last of each was
-    stored; newest first."""
-    name = file.older
-    while name:
-        try:
-            older = msgspec.json.decode(backend.read(LOGS + name), type=_Older)
-        except (MissingFile, msgspec.MsgspecError):
-            return
-        yield name, older.log[0].stored
+        if name in seen:
+            raise CorruptData(f"a log of refs, {LOGS}{name}, goes in a circle")
+        seen.add(name)
+        yield name, older
         name = older.older

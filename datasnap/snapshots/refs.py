@@ -50,13 +50,22 @@ class Ref(NamedTuple):
 
 
 class RefChange(NamedTuple):
-    """A change of a ref; before or after None: it does not exist then."""
+    """A change of a ref; before or after None: it does not exist then. Who makes it, and which
+    operation it is part of, is known by the time that a watcher is told."""
 
     kind: Kind
     name: str
     before: SnapshotId | None
     after: SnapshotId | None
     why: Why
+
+
+class _Found(NamedTuple):
+    """The file of a ref, also of one that was deleted, as it was read."""
+
+    file: RefFile
+    version: str
+    modified: int
 
 
 class Watcher(Protocol):
@@ -140,11 +149,11 @@ class Refs:
         Raises:
             CorruptData: its file is unreadable.
         """
-        found = self._file(kind, name)
-        if found is None or found[0].snapshot is None:
+        found = self._find(kind, name)
+        if found is None or found.file.snapshot is None:
             return None
-        file, version, modified = found
-        return Ref(name, _snapshot(name, file), version, file, modified)
+        snapshot = SnapshotId(ObjectId(bytes.fromhex(found.file.snapshot)))
+        return Ref(name, snapshot, found.version, found.file, found.modified)
 
     def create(self, kind: Kind, name: str, snapshot: SnapshotId, why: Why) -> None:
         """Make a ref.
@@ -154,7 +163,7 @@ class Refs:
         """
         check_name(name, kind)
         try:
-            self._swap(kind, name, None, snapshot, why)
+            self.swap(kind, name, snapshot, expected=None, why=why)
         except Conflict:
             raise RefExists(
                 f"a {kind} named '{name}' exists already",
@@ -169,7 +178,7 @@ class Refs:
         Raises:
             Conflict: another writer moved it first.
         """
-        self._swap(kind, name, expected, to, why)
+        self.swap(kind, name, to, expected=expected, why=why)
 
     def move_branch(self, name: str, to: SnapshotId, *, expected: Ref | None, why: Why) -> None:
         """`move` of a branch."""
@@ -184,8 +193,35 @@ class Refs:
         ref = self.read(kind, name)
         if ref is None:
             raise UnknownName(kind, name, self.all(kind))
-        self._swap(kind, name, ref, None, why)
+        self.swap(kind, name, None, expected=ref, why=why)
         return ref
+
+    def swap(
+        self, kind: Kind, name: str, to: SnapshotId | None, *, expected: Ref | None, why: Why
+    ) -> None:
+        """Change a ref from what it was to what it becomes, where None is: it does not exist.
+        Every change of every ref is made here.
+
+        Raises:
+            Conflict: another writer changed it first.
+        """
+        if expected is not None:
+            found: _Found | None = _Found(expected.file, expected.version, expected.modified)
+        else:
+            found = self._find(kind, name)
+            if found is not None and found.file.snapshot is not None:
+                raise Conflict(f"the {kind} '{name}' was made by another writer")
+        why = why._replace(
+            who=self._who() if why.who is None else why.who,
+            operation=why.operation or secrets.token_hex(8),
+        )
+        change = RefChange(kind, name, expected.snapshot if expected else None, to, why)
+        if self.watcher is not None:
+            self.watcher.before(change)
+        entry = _entry(change, found.file if found else None)
+        self._write(kind, name, found, entry)
+        if self.watcher is not None:
+            self.watcher.after(change)
 
     def log(self, kind: Kind, name: str) -> Iterator[LogEntry]:
         """The changes of a ref, also of one that was deleted, newest first.
@@ -193,9 +229,9 @@ class Refs:
         Raises:
             CorruptData.
         """
-        found = self._file(kind, name)
+        found = self._find(kind, name)
         if found is not None:
-            yield from entries(self._backend, found[0], found[2])
+            yield from entries(self._backend, found.file, found.modified)
 
     def logged(self) -> Iterator[tuple[Kind, str]]:
         """All refs that have a log, whether they exist or were deleted."""
@@ -205,9 +241,9 @@ class Refs:
 
     def forget(self, kind: Kind, name: str) -> None:
         """Remove what is left of a ref that was deleted: its log."""
-        found = self._file(kind, name)
-        if found is not None and found[0].snapshot is None:
-            self._backend.delete_ref(_path(kind, name), found[1])
+        found = self._find(kind, name)
+        if found is not None and found.file.snapshot is None:
+            self._backend.delete_ref(_path(kind, name), found.version)
 
     def head(self) -> str:
         """The current branch: where the command line commits unless told otherwise."""
@@ -227,8 +263,8 @@ class Refs:
     def _names(self, kind: Kind) -> list[str]:
         return sorted(unquote(file.name) for file in self._backend.list(FOLDERS[kind]))
 
-    def _file(self, kind: Kind, name: str) -> tuple[RefFile, str, int] | None:
-        """A ref's file as it is, its version and its time; None: there is none."""
+    def _find(self, kind: Kind, name: str) -> _Found | None:
+        """A ref's file as it is; None: there is none."""
         # A name that no ref may have is not asked for: it could point outside the folder.
         try:
             check_name(name)
@@ -238,52 +274,50 @@ class Refs:
         if found is None:
             return None
         try:
-            return msgspec.json.decode(found.data, type=RefFile), found.version, found.modified
+            file = msgspec.json.decode(found.data, type=RefFile)
         except msgspec.MsgspecError as error:
             raise CorruptData(f"the ref '{name}' is unreadable: {error}") from error
+        return _Found(file, found.version, found.modified)
 
-    def _swap(
-        self, kind: Kind, name: str, expected: Ref | None, to: SnapshotId | None, why: Why
-    ) -> None:
-        if expected is not None:
-            found: tuple[RefFile, str, int] | None = expected[3], expected[2], expected[4]
-        else:
-            found = self._file(kind, name)
-            if found is not None and found[0].snapshot is not None:
-                raise Conflict(f"the {kind} '{name}' was made by another writer")
+    def _write(self, kind: Kind, name: str, found: _Found | None, entry: LogEntry) -> None:
+        """Make a change, provided that the file is still what was found (None: there was none).
+
+        Raises:
+            Conflict: it is not.
+        """
         file, version, modified = found or (None, None, 0)
-        change = RefChange(kind, name, expected.snapshot if expected else None, to, why)
-        if self.watcher is not None:
-            self.watcher.before(change)
-        entry = self._entry(change, file)
         after = with_entry(self._backend, file, modified, entry)
-        self._backend.write_ref(_path(kind, name), msgspec.json.encode(after), version)
-        if self.watcher is not None:
-            self.watcher.after(change)
+        try:
+            self._backend.write_ref(_path(kind, name), msgspec.json.encode(after), version)
+        except Conflict:
+            if not self._landed(kind, name, file, entry):
+                raise
 
-    def _entry(self, change: RefChange, file: RefFile | None) -> LogEntry:
-        why, newest = change.why, file.log[0].time if file and file.log else 0
-        return LogEntry(
-            before=change.before.hex() if change.before else None,
-            after=change.after.hex() if change.after else None,
-            verb=why.verb,
-            message=why.message.strip().partition("\n")[0],
-            who=why.who if why.who is not None else self._who(),
-            time=max(time.time_ns() // 1000, newest + 1),
-            operation=why.operation or secrets.token_hex(8),
-            undoes=why.undoes,
-        )
+    def _landed(self, kind: Kind, name: str, before: RefFile | None, entry: LogEntry) -> bool:
+        """Whether a write that seemed to fail was made after all: its answer was lost, it was
+        sent again, and then met itself, or what another writer made of it since. The log tells.
+        """
+        for found in self.log(kind, name):
+            if before is not None and before.log and found.operation == before.log[0].operation:
+                return False
+            if msgspec.structs.replace(found, stored=0) == entry:
+                return True
+        return False
+
+
+def _entry(change: RefChange, file: RefFile | None) -> LogEntry:
+    why, newest = change.why, file.log[0].time if file and file.log else 0
+    return LogEntry(
+        before=change.before.hex() if change.before else None,
+        after=change.after.hex() if change.after else None,
+        verb=why.verb,
+        message=why.message.strip().partition("\n")[0],
+        who=why.who or "",
+        time=max(time.time_ns() // 1000, newest + 1),
+        operation=why.operation,
+        undoes=why.undoes,
+    )
 
 
 def _path(kind: Kind, name: str) -> str:
     return FOLDERS[kind] + quote(name, safe="")
-
-
-def _snapshot(name: str, file: RefFile) -> SnapshotId:
-    try:
-        snapshot = bytes.fromhex(file.snapshot or "")
-    except ValueError as error:
-        raise CorruptData(f"the ref '{name}' is unreadable: {error}") from error
-    if len(snapshot) != 32:
-        raise CorruptData(f"the ref '{name}' is unreadable: it holds no snapshot ID")
-    return SnapshotId(ObjectId(snapshot))

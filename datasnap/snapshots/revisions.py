@@ -8,9 +8,12 @@
     REV@{2026-01-31}          the newest snapshot on REV's line of first parents that was
                               committed at or before that time (local time unless it has a zone;
                               a date alone means the end of that day)
+    NAME@{N}                  where a branch or tag was N changes ago (1 to 6 digits), also one
+                              that was deleted: main@{1} is what `main` was before its last change
 
-The last differs from git's on purpose: it asks the history, which is shared, and not a log of
-where this copy's refs have been.
+A time differs from git's on purpose: it asks the history, which is what was true of the data, and
+not the log of the ref, which is what was done with it. A number asks the log, as git does. What
+the current branch is (HEAD) has no log: HEAD@{N} is that of the current branch.
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, time, timedelta
+from itertools import islice
 
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
-from datasnap.snapshots.objects import Snapshot, SnapshotId
+from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
-from datasnap.snapshots.refs import HEAD, Refs
+from datasnap.snapshots.refs import HEAD, Kind, Refs
 
 _STEP = re.compile(r"~(\d*)|\^(\d*)|@\{([^{}]*)\}")
 _SPLIT = re.compile(r"^(.*?)((?:~\d*|\^\d*|@\{[^{}]*\})*)$", re.DOTALL)
+_LOGGED = re.compile(r"([^~^]*?)@\{(\d{1,6})\}")
 _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -51,9 +56,12 @@ class Revisions:
             UnknownName: no such ref, ID, parent or time; near names are suggested.
             AmbiguousId: the prefix fits several snapshots.
         """
-        match = _SPLIT.match(revision)
-        base, steps = match.groups() if match else (revision, "")
-        id = self._base(base or HEAD, revision)
+        if logged := _LOGGED.match(revision):
+            id, steps = self._logged(*logged.groups()), revision[logged.end() :]
+        else:
+            match = _SPLIT.match(revision)
+            base, steps = match.groups() if match else (revision, "")
+            id = self._base(base or HEAD, revision)
         for step in _STEP.finditer(steps):
             tilde, caret, when = step.groups()
             if tilde is not None:
@@ -74,8 +82,7 @@ class Revisions:
             id = snapshot.parents[0]
 
     def _base(self, name: str, revision: str) -> SnapshotId:
-        if name in (HEAD, "@"):
-            name = self._refs.head()
+        name = self._named(name)
         ref = self._refs.branch(name) or self._refs.tag(name)
         if ref:
             return ref.snapshot
@@ -83,10 +90,39 @@ class Revisions:
             found = self._by_prefix(name.lower())
             if found:
                 return found
+        raise self._unknown(name, revision)
+
+    def _logged(self, name: str, back: str) -> SnapshotId:
+        """Where a branch or tag was so many changes ago."""
+        revision, name = f"{name}@{{{back}}}", self._named(name or HEAD)
+        count, kind = int(back), self._kind_logged(name)
+        if kind is None:
+            raise self._unknown(name, revision)
+        if count == 0 and (ref := self._refs.read(kind, name)):
+            return ref.snapshot
+        log = list(islice(self._refs.log(kind, name), count))
+        if len(log) < count:
+            raise UnknownName("ref", revision, where=f"(its log has {len(log)} changes)")
+        was = log[-1].before if log else None
+        if was is None:
+            raise UnknownName("ref", revision, where=f"(the {kind} did not exist then)")
+        return SnapshotId(ObjectId(bytes.fromhex(was)))
+
+    def _kind_logged(self, name: str) -> Kind | None:
+        """What a name is, or was: of both kinds the one that exists, a branch before a tag."""
+        kinds: tuple[Kind, Kind] = ("branch", "tag")
+        existing = [kind for kind in kinds if self._refs.read(kind, name)]
+        deleted = [kind for kind in kinds if next(self._refs.log(kind, name), None)]
+        return next(iter([*existing, *deleted]), None)
+
+    def _named(self, name: str) -> str:
+        return self._refs.head() if name in (HEAD, "@") else name
+
+    def _unknown(self, name: str, revision: str) -> UnknownName:
         known = [*self._refs.branches(), *self._refs.tags()]
         if not known:
-            raise UnknownName("ref", revision, where="(the repository has no snapshot yet)")
-        raise UnknownName("ref", name, known)
+            return UnknownName("ref", revision, where="(the repository has no snapshot yet)")
+        return UnknownName("ref", name, known)
 
     def _by_prefix(self, prefix: str) -> SnapshotId | None:
         found = self._starting(prefix)
