@@ -8,6 +8,7 @@ from datasnap.parquet.columns import (
     encode_columns,
     header_size,
     leaf_types,
+    only_leaf,
     parse_record,
 )
 from datasnap.parquet.pages import Pages, find_pages, take_pages
@@ -41,6 +42,7 @@ __all__ = [
     "find_pages",
     "header_size",
     "leaf_types",
+    "only_leaf",
     "parse_record",
     "restore",
     "stored_type",

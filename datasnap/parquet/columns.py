@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -47,6 +47,13 @@ class Encoding(StrEnum):
     LENGTHS = "DELTA_LENGTH_BYTE_ARRAY"
 
 
+#: What a leaf says of itself in Thrift: statistics, of which Arrow keeps 4 KiB a bound, are most.
+_MAX_METADATA = 64 << 10
+_MAX_HEADER = 64 << 20
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+_Thrift = Annotated[bytes, msgspec.Meta(max_length=_MAX_METADATA)]
+
+
 class Leaf(msgspec.Struct, frozen=True, array_like=True):
     """One Parquet column chunk, described without saying where in a file it lies.
 
@@ -59,13 +66,13 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True):
             (between head and middle) and the two offsets (between middle and tail).
     """
 
-    size: int
-    data: int
-    dictionary: int
-    uncompressed: int
-    head: bytes
-    middle: bytes
-    tail: bytes
+    size: _Bytes
+    data: _Bytes
+    dictionary: Annotated[int, msgspec.Meta(ge=-1, le=1 << 40)]
+    uncompressed: _Bytes
+    head: _Thrift
+    middle: _Thrift
+    tail: _Thrift
 
 
 class EncodedColumn(NamedTuple):
@@ -83,11 +90,11 @@ class EncodedColumn(NamedTuple):
 class PageLayout(msgspec.Struct, frozen=True, array_like=True):
     """What all column chunks of a table share: page size in bytes, zstd level (0: as it is)."""
 
-    page_bytes: int = 1 << 20
-    compression_level: int = 1
+    page_bytes: Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)] = 1 << 20
+    compression_level: Annotated[int, msgspec.Meta(ge=0, le=22)] = 1
 
 
-_LEAVES = msgspec.msgpack.Decoder(tuple[Leaf, ...])
+_LEAVES = msgspec.msgpack.Decoder(Annotated[tuple[Leaf, ...], msgspec.Meta(min_length=1)])
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -144,6 +151,8 @@ def parse_record(record: bytes | memoryview) -> tuple[tuple[Leaf, ...], int]:
         CorruptData: this is no chunk record.
     """
     start = 4 + int.from_bytes(record[:4], "little")
+    if start > min(len(record), _MAX_HEADER):
+        raise CorruptData("a chunk record has a header of an impossible size")
     try:
         leaves = _LEAVES.decode(record[4:start])
     except msgspec.MsgspecError as error:
@@ -151,6 +160,17 @@ def parse_record(record: bytes | memoryview) -> tuple[tuple[Leaf, ...], int]:
     if start + sum(leaf.size for leaf in leaves) != len(record):
         raise CorruptData("a chunk record is not as long as its header says")
     return leaves, start
+
+
+def only_leaf(leaves: tuple[Leaf, ...]) -> Leaf:
+    """The leaf of a flat column.
+
+    Raises:
+        CorruptData: there are others.
+    """
+    if len(leaves) != 1:
+        raise CorruptData("a flat column is listed as if it were nested")
+    return leaves[0]
 
 
 def header_size(leaves: tuple[Leaf, ...]) -> int:

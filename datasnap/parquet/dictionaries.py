@@ -21,19 +21,31 @@ class Coded(NamedTuple):
     dictionary: pa.Array
 
 
-def read_coded(file: bytes, name: str) -> Coded:
+def read_coded(file: bytes, name: str, rows: int) -> Coded:
     """A column of strings or bytes of a Parquet file.
 
     Raises:
-        CorruptData: Arrow cannot make sense of the file.
+        CorruptData: Arrow cannot make sense of the file, or it has not so many rows.
     """
     try:
         parquet = pq.ParquetFile(pa.BufferReader(file), pre_buffer=False, read_dictionary=[name])
         column = parquet.read([name], use_threads=False).column(0)
+        check_coded(column, rows)
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"a column cannot be decoded: {error}") from error
     array = column.unify_dictionaries().combine_chunks()
     return Coded(array.indices, array.dictionary)
+
+
+def check_coded(column: pa.ChunkedArray, rows: int) -> None:
+    """Make sure that indices read from a file point into their dictionary: Arrow does not.
+
+    Raises:
+        CorruptData: there are not so many rows. ArrowInvalid: an index points elsewhere.
+    """
+    if len(column) != rows:
+        raise CorruptData("a column chunk has another number of rows than its segment")
+    column.validate(full=True)
 
 
 def code(values: pa.Array, dictionary: pa.Array) -> Coded:

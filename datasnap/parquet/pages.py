@@ -24,6 +24,8 @@ _PAGE_VALUES = 1
 _NUM_VALUES, _UNCOMPRESSED, _COMPRESSED = 5, 6, 7
 #: A header is longer than a few dozen bytes only by its statistics, of which Arrow keeps 4 KiB.
 _MAX_HEADER = 32 << 10
+#: Of a page, in Parquet.
+_MOST_ROWS = (1 << 31) - 1
 
 Numbers = npt.NDArray[np.int64]
 
@@ -65,18 +67,17 @@ def find_pages(leaf: Leaf, data: memoryview) -> Pages:
     offsets, rows = [position], [0]
     while position < leaf.size:
         header, length = thrift.decode(data[position : position + _MAX_HEADER])
-        try:
-            page = header[_DATA_PAGE] if _DATA_PAGE in header else header[_DATA_PAGE_V2]
-            row += page[1][_PAGE_VALUES][1]
-            position += length + header[_COMPRESSED_SIZE][1]
-        except (KeyError, TypeError) as error:
-            raise CorruptData("a column chunk holds what is no data page") from error
-        if position <= offsets[-1] or row < rows[-1]:
+        page = thrift.inner(header, _DATA_PAGE if _DATA_PAGE in header else _DATA_PAGE_V2)
+        size, values = thrift.integer(header, _COMPRESSED_SIZE), thrift.integer(page, _PAGE_VALUES)
+        # A page has a row, so that there are no more pages than rows.
+        if not (0 <= size <= leaf.size - position - length and 0 < values <= _MOST_ROWS - row):
             raise CorruptData("a column chunk has pages of an impossible size")
+        row += values
+        position += length + size
         offsets.append(position)
         rows.append(row)
     if position != leaf.size:
-        raise CorruptData("a column chunk's last page is cut short")
+        raise CorruptData("a column chunk begins behind its end")
     return Pages(np.array(offsets), np.array(rows))
 
 

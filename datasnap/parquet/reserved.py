@@ -43,6 +43,8 @@ _WIDTHS = {0: 1, 1: 4, 2: 8, 4: 4, 5: 8}
 _BYTE_ARRAY = 6
 #: Bounds of strings longer than this are not kept.
 _MAX_BOUND = 64
+#: A column of a segment is no larger, of which Arrow makes one array.
+_MAX_ROOM = (1 << 31) - 1
 #: As encoded for reading: quick to make, quick to read.
 _READY = PageLayout(page_bytes=1 << 20, compression_level=0)
 
@@ -94,11 +96,16 @@ def reserve(
         rows: of the column with its edits.
         more_bytes: what the new values take, with a length each, where their width varies.
         values: of the new values; None: there are none.
+
+    Raises:
+        CorruptData: the chunk's own leaf cannot be, or the column would be too large.
     """
-    physical = thrift.decode_fields(base.head, after=0)[_TYPE][1]
+    physical = thrift.integer(thrift.decode_fields(base.head, after=0), _TYPE)
     tail = _tail(base)
     size = _room(physical, type, rows, _unencoded(tail) + more_bytes)
     coded = _coded_room(base, rows, more_bytes) if _is_coded(physical, base, tail) else size
+    if not 0 <= min(size, coded) <= _MAX_ROOM:
+        raise CorruptData("an edited column is too large for its segment")
     known = _widen(_bounds(tail), values, type) if values else _bounds(tail)
     if coded < size:
         return _leaf(physical, rows, coded, [_PLAIN, _RLE, _RLE_DICTIONARY], known)
@@ -134,8 +141,13 @@ def _is_coded(physical: int, leaf: Leaf, tail: thrift.Fields) -> bool:
     goes on without one that becomes too large."""
     if physical != _BYTE_ARRAY or leaf.dictionary < 0 or _PAGES not in tail:
         return False
-    pages = [page for page in tail[_PAGES][1].items if page[_PAGE_TYPE][1] in _DATA_PAGES]
-    return all(page[_PAGE_ENCODING][1] in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) for page in pages)
+    pages = thrift.structs(tail, _PAGES)
+    encodings = [
+        thrift.integer(page, _PAGE_ENCODING)
+        for page in pages
+        if thrift.integer(page, _PAGE_TYPE) in _DATA_PAGES
+    ]
+    return all(encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) for encoding in encodings)
 
 
 def _coded_room(base: Leaf, rows: int, more_bytes: int) -> int:
@@ -162,10 +174,10 @@ def bounds_of(leaf: Leaf) -> Bounds:
 
 
 def _bounds(tail: thrift.Fields) -> Bounds:
-    given = tail[_STATISTICS][1] if _STATISTICS in tail else {}
-    nulls = _NULL_COUNT not in given or given[_NULL_COUNT][1] > 0
+    given = thrift.inner(tail, _STATISTICS)
+    nulls = _NULL_COUNT not in given or thrift.integer(given, _NULL_COUNT) > 0
     if _MIN in given and _MAX in given:
-        return Bounds(given[_MIN][1], given[_MAX][1], nulls)
+        return Bounds(thrift.binary(given, _MIN), thrift.binary(given, _MAX), nulls)
     return Bounds(None, None, nulls)
 
 
@@ -182,10 +194,16 @@ def value_bounds(array: pa.Array) -> Bounds:
 
 
 def plain_value(bound: bytes, type: pa.DataType) -> Any:
-    """A bound as a Python value that compares as the stored values do; None: of no such type."""
-    if _is_counted(type):
-        return int.from_bytes(bound, "little", signed=not pt.is_unsigned_integer(type))
-    if pt.is_float32(type) or pt.is_float64(type):
+    """A bound as a Python value that compares as the stored values do; None: of no such type.
+
+    Raises:
+        CorruptData: the bound is of another width than the type.
+    """
+    if _is_counted(type) or pt.is_float32(type) or pt.is_float64(type):
+        if len(bound) != (8 if type.bit_width == 64 else 4):
+            raise CorruptData("a column's bounds are of another type than its values")
+        if _is_counted(type):
+            return int.from_bytes(bound, "little", signed=not pt.is_unsigned_integer(type))
         return struct.unpack("<f" if pt.is_float32(type) else "<d", bound)[0]
     return bound if pt.is_string(type) or pt.is_binary(type) else None
 
@@ -197,8 +215,8 @@ def _tail(leaf: Leaf) -> thrift.Fields:
 
 def _unencoded(tail: thrift.Fields) -> int:
     """Bytes of all values of a variable width, without their lengths."""
-    sizes = tail[_SIZES][1] if _SIZES in tail else {}
-    return int(sizes[_UNENCODED_BYTES][1]) if _UNENCODED_BYTES in sizes else 0
+    sizes = thrift.inner(tail, _SIZES)
+    return thrift.integer(sizes, _UNENCODED_BYTES) if _UNENCODED_BYTES in sizes else 0
 
 
 def _room(physical: int, type: pa.DataType, rows: int, bytes: int) -> int:
@@ -211,7 +229,11 @@ def _room(physical: int, type: pa.DataType, rows: int, bytes: int) -> int:
 
 
 def _fixed_width(type: pa.DataType) -> int:
-    return 2 if pt.is_float16(type) else int(type.byte_width)
+    if pt.is_float16(type):
+        return 2
+    if not (pt.is_fixed_size_binary(type) or pt.is_decimal(type)):
+        raise CorruptData("a column chunk is of another type than its column")
+    return int(type.byte_width)
 
 
 def _statistics(bounds: Bounds) -> thrift.Fields:

@@ -5,7 +5,8 @@ so what it does not understand passes through unchanged. Source: "Thrift Compact
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 
 Integers are limited to 64 bits, nesting to `MAX_DEPTH`, and every length is checked against
-the bytes that are there before anything is built: hostile input costs no memory.
+the bytes that are there before anything is built: hostile input costs memory only as it is long,
+up to 80 bytes a byte (a list of empty structs). So whoever decodes limits what it decodes.
 """
 
 from __future__ import annotations
@@ -70,6 +71,57 @@ def decode_fields(data: bytes, *, after: int) -> Fields:
         raise CorruptData("Parquet metadata is truncated") from error
 
 
+def integer(fields: Fields, id: int) -> int:
+    """The value of a field that must be there, and an integer.
+
+    Raises:
+        CorruptData: it is not.
+    """
+    kind, value = fields.get(id, (0, None))
+    if kind not in (BYTE, I16, I32, I64):
+        raise CorruptData(f"Parquet metadata lacks the number that is its field {id}")
+    return int(value)
+
+
+def inner(fields: Fields, id: int) -> Fields:
+    """The struct that is a field; an empty one where there is no such field.
+
+    Raises:
+        CorruptData: it is no struct.
+    """
+    kind, value = fields.get(id, (STRUCT, {}))
+    if kind != STRUCT:
+        raise CorruptData(f"Parquet metadata has no struct as its field {id}")
+    found: Fields = value
+    return found
+
+
+def binary(fields: Fields, id: int) -> bytes:
+    """The value of a field that must be there, and bytes.
+
+    Raises:
+        CorruptData: it is not.
+    """
+    kind, value = fields.get(id, (0, None))
+    if kind != BINARY:
+        raise CorruptData(f"Parquet metadata lacks the bytes that are its field {id}")
+    found: bytes = value
+    return found
+
+
+def structs(fields: Fields, id: int) -> list[Fields]:
+    """The structs that a field lists; none where there is no such field.
+
+    Raises:
+        CorruptData: it lists something else.
+    """
+    kind, value = fields.get(id, (LIST, Sequence(STRUCT, [])))
+    if kind != LIST or value.kind != STRUCT:
+        raise CorruptData(f"Parquet metadata lists no structs as its field {id}")
+    found: list[Fields] = value.items
+    return found
+
+
 def encode(fields: Mapping[int, tuple[int, Any]]) -> bytes:
     """Encode a struct, with its stop byte."""
     return encode_fields(fields, after=0) + b"\0"
@@ -124,11 +176,11 @@ class _Reader:
                 byte = data[position]
                 position += 1
                 value |= (byte & 0x7F) << shift
-                if byte < 0x80:
+                if byte < 0x80 or shift == 63:
                     break
                 shift += 7
-                if shift > 63:
-                    raise CorruptData("Parquet metadata holds an integer of over 64 bits")
+            if byte >= 0x80 or value >> 64:
+                raise CorruptData("Parquet metadata holds an integer of over 64 bits")
         self.position = position
         return value
 

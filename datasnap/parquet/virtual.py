@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 
-from datasnap.errors import UnsupportedType
+from datasnap.errors import CorruptData, UnsupportedType
 from datasnap.parquet import thrift
 from datasnap.parquet.columns import Leaf
 from datasnap.parquet.stored import optional, stored_type
@@ -26,6 +27,10 @@ from datasnap.parquet.stored import optional, stored_type
 MAGIC = b"PAR1"
 # IDs in Parquet's `FileMetaData`, `ColumnMetaData`.
 _SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
+#: A footer is no longer than its length can say and readers take.
+_MAX_FOOTER = (1 << 31) - 1
+#: Bytes of a column of a segment, once decoded, whose values have a fixed width: nulls have it too.
+_MAX_COLUMN = 1 << 31
 
 
 class Placed(NamedTuple):
@@ -75,9 +80,13 @@ class VirtualFile:
 
     Attributes:
         schema: what it declares, but for what must be nullable.
+        rows: of all row groups.
         size: bytes of the whole file.
         extents: the chunks in it, by position; they fill it but for magic and footer.
         footer: its last bytes, from the end of the last extent.
+
+    Raises:
+        CorruptData: the schema and the row groups do not fit each other, or no file.
     """
 
     def __init__(self, schema: pa.Schema, groups: Iterable[RowGroup]) -> None:
@@ -85,10 +94,16 @@ class VirtualFile:
         template = _template(schema)
         self.extents: list[Extent] = []
         position = len(MAGIC)
-        rows, encoded = 0, []
+        rows, encoded, listed = 0, [], 0
+        most_rows = _MAX_COLUMN // max([1, *(_least_bytes(field.type) for field in schema)])
         for group in groups:
+            if group.rows > most_rows:
+                raise CorruptData("a segment has more rows than its columns have room for")
             rows += group.rows
             encoded.append(_row_group(group, template.paths, position))
+            listed += len(encoded[-1])
+            if listed > _MAX_FOOTER:
+                raise CorruptData("a table has more segments and columns than a file can list")
             for source, leaves, skip in group.columns:
                 length = sum(leaf.size for leaf in leaves)
                 self.extents.append(Extent(position, length, source, skip))
@@ -98,12 +113,17 @@ class VirtualFile:
         )
         metadata += _list_field(_ROW_GROUPS, _NUM_ROWS, encoded) + template.behind
         self.footer = metadata + len(metadata).to_bytes(4, "little") + MAGIC
+        self.rows = rows
         self.size = position + len(self.footer)
         self._starts = [extent.start for extent in self.extents]
         self._footer_start = position
 
     def read(self, start: int, length: int, fetch: Fetch) -> bytes:
-        """The bytes `[start, start + length)`, cut at the end of the file."""
+        """The bytes `[start, start + length)`, cut at the end of the file.
+
+        Raises:
+            CorruptData: a chunk is shorter than its leaves say.
+        """
         end = min(start + length, self.size)
         pieces: list[bytes | memoryview] = []
         if start < len(MAGIC):
@@ -117,7 +137,10 @@ class VirtualFile:
             if low < high:
                 spans.append(Span(extent.source, extent.skip + low - extent.start, high - low))
             index += 1
-        pieces += fetch(spans)
+        fetched = fetch(spans)
+        if any(len(p) != span.length for p, span in zip(fetched, spans, strict=True)):
+            raise CorruptData("a column chunk is shorter than its manifest says")
+        pieces += fetched
         if end > self._footer_start:
             low = max(start, self._footer_start)
             pieces.append(self.footer[low - self._footer_start : end - self._footer_start])
@@ -207,6 +230,17 @@ def _empty_bytes(schema: pa.Schema) -> pa.Buffer:
     return sink.getvalue()
 
 
+def _least_bytes(type: pa.DataType) -> int:
+    """Bytes that a value of a type takes in Arrow at least, be it null."""
+    if isinstance(type, pa.BaseExtensionType):
+        return _least_bytes(type.storage_type)
+    if pt.is_fixed_size_list(type):
+        return int(type.list_size * max(1, _least_bytes(type.value_type)))
+    if pt.is_struct(type):
+        return sum(_least_bytes(field.type) for field in type)
+    return type.byte_width if pt.is_fixed_size_binary(type) else 1
+
+
 class _Template(NamedTuple):
     """The parts of a footer that depend on the schema alone, in compact Thrift."""
 
@@ -270,6 +304,8 @@ def _row_group(group: RowGroup, paths: list[list[bytes]], position: int) -> byte
     """A `RowGroup` struct whose first column chunk starts at `position` in the file."""
     chunks, total = [], 0
     start = position
+    if [len(column.leaves) for column in group.columns] != [len(leaves) for leaves in paths]:
+        raise CorruptData("a segment's chunks are not of the types of their columns")
     for column, leaf_paths in zip(group.columns, paths, strict=True):
         for leaf, path in zip(column.leaves, leaf_paths, strict=True):
             chunks.append(_column_chunk(leaf, path, position))

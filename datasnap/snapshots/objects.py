@@ -8,22 +8,28 @@ the msgpack array `[kind, field, field, …]` in the order of the fields below, 
 class name in lower case. New fields are only ever added at the end, with defaults that leave
 older encodings as they were. An object's record in a pack is that encoding, compressed by zstd.
 
+Whoever made an object may have been hostile, for anyone can compute a hash. So what a number may
+be stands with its field, and is checked when the object is decoded: `Rows`, `Count`, `Digest`.
+
 Equal IDs mean equal data. The converse holds for chunks; two tables with the same rows may differ
 in ID when they came about by different edits, or were encoded by different versions of Arrow.
 """
 
 from __future__ import annotations
 
-from typing import NewType, TypeVar
+from typing import Annotated, NewType, TypeVar
 
 import blake3
 import msgspec
 import zstandard
 
-from datasnap.errors import CorruptData, UnsupportedFormat
+from datasnap.errors import BadInput, CorruptData, UnsupportedFormat
 from datasnap.parquet import Encoding, Leaf, PageLayout
 
-ObjectId = NewType("ObjectId", bytes)
+#: What every ID is: a BLAKE3.
+Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+ObjectId = NewType("ObjectId", Digest)
 SnapshotId = NewType("SnapshotId", ObjectId)
 TreeId = NewType("TreeId", ObjectId)
 TableId = NewType("TableId", ObjectId)
@@ -31,12 +37,23 @@ PartId = NewType("PartId", ObjectId)
 GroupId = NewType("GroupId", ObjectId)
 OverlayId = NewType("OverlayId", ObjectId)
 ValuesId = NewType("ValuesId", ObjectId)
-ChunkId = NewType("ChunkId", bytes)
+ChunkId = NewType("ChunkId", Digest)
 
-FieldId = NewType("FieldId", int)
+FieldId = NewType("FieldId", Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)])
 
-#: What a decompressed object may be at most; manifests are cut far below it.
-MAX_OBJECT_BYTES = 1 << 30
+#: What a decompressed object may be at most. Manifests are cut far below it, and decoded they take
+#: up to 40 times as much memory; an overlay's values are bytes.
+MAX_OBJECT_BYTES = 64 << 20
+MAX_VALUES_BYTES = 512 << 20
+#: Rows of a segment, whose columns are decoded whole. Writers keep to half of it.
+MAX_SEGMENT_ROWS = 1 << 24
+
+#: Rows of one segment.
+Rows = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEGMENT_ROWS)]
+#: Rows or bytes of many: far from overflowing when they are added up.
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
+#: Microseconds since 1970, up to a year that every time zone can write with four digits.
+Time = Annotated[int, msgspec.Meta(ge=0, le=250_000_000_000_000_000)]
 
 
 class Object(msgspec.Struct, frozen=True, array_like=True, tag=str.lower):
@@ -58,7 +75,7 @@ class Snapshot(Object, frozen=True):
     parents: tuple[SnapshotId, ...]
     tree: TreeId
     author: str
-    time: int
+    time: Time
     message: str
     metadata: dict[str, str]
     nonce: bytes
@@ -102,10 +119,10 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
     """
 
     boundary: tuple[FieldId, ...]
-    min_rows: int
-    max_rows: int
-    mask_bits: int
-    max_bytes: int
+    min_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_SEGMENT_ROWS)]
+    max_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_SEGMENT_ROWS)]
+    mask_bits: Annotated[int, msgspec.Meta(ge=0, le=64)]
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 48)]
     pages: PageLayout
 
 
@@ -113,8 +130,8 @@ class PartRef(msgspec.Struct, frozen=True, array_like=True):
     """A part, with its rows and the stored bytes (`size`) of its chunks."""
 
     id: PartId
-    rows: int
-    size: int
+    rows: Count
+    size: Count
 
 
 class Table(Object, frozen=True):
@@ -157,8 +174,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
         overlay: the edits made since the chunks were written, or None.
     """
 
-    rows: int
-    start: int
+    rows: Rows
+    start: Annotated[int, msgspec.Meta(ge=0)]
     groups: tuple[GroupId, ...]
     overlay: OverlayId | None = None
 
@@ -182,7 +199,7 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
 
     field: FieldId
     chunk: ChunkId
-    leaves: tuple[Leaf, ...]
+    leaves: Annotated[tuple[Leaf, ...], msgspec.Meta(min_length=1)]
 
 
 class ColumnGroup(Object, frozen=True):
@@ -203,7 +220,7 @@ class Patch(msgspec.Struct, frozen=True, array_like=True):
 
     field: FieldId
     cells: bytes
-    room: int
+    room: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUES_BYTES)]
     nulls: bool
     low: bytes | None
     high: bytes | None
@@ -225,12 +242,17 @@ class Overlay(Object, frozen=True):
         size: stored bytes of the values.
     """
 
-    base_rows: int
+    base_rows: Rows
     deleted: bytes
     inserted: bytes
     patches: tuple[Patch, ...]
     values: ValuesId | None
-    size: int
+    size: Count
+
+    @property
+    def rows(self) -> int:
+        """Rows as they are seen."""
+        return self.base_rows - len(self.deleted) // 4 + len(self.inserted) // 4
 
 
 class Values(Object, frozen=True):
@@ -244,16 +266,27 @@ class Values(Object, frozen=True):
     columns: tuple[bytes, ...]
 
 
-AnyObject = Snapshot | Tree | Table | Part | ColumnGroup | Overlay | Values
 T = TypeVar("T", bound=Object)
 
+_KINDS = (Snapshot, Tree, Table, Part, ColumnGroup, Overlay, Values)
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
-_decoder = msgspec.msgpack.Decoder(AnyObject)
+# One for each kind: what an object may be at most depends on what is asked for.
+_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in _KINDS}
+_names = {kind.__name__.lower().encode() for kind in _KINDS}
 
 
 def encode_object(object: Object) -> tuple[ObjectId, bytes]:
-    """An object's ID, and its record for a pack."""
+    """An object's ID, and its record for a pack.
+
+    Raises:
+        BadInput: it is larger than `decode_object` would take.
+    """
     data = _canonical(object)
+    if len(data) > _limit(type(object)):
+        raise BadInput(
+            f"a {type(object).__name__.lower()} of {len(data) >> 20:,} MiB is too large to be kept",
+            hint="Fewer or smaller values at once, or fewer columns.",
+        )
     return ObjectId(blake3.blake3(data).digest()), zstandard.ZstdCompressor(level=3).compress(data)
 
 
@@ -267,27 +300,55 @@ def _canonical(object: Object) -> bytes:
 def decode_object(id: ObjectId, record: bytes | memoryview, kind: type[T]) -> T:
     """The object in a record, verified against its ID.
 
+    Memory: what the record's header says it takes, which is bounded and checked first.
+
     Raises:
-        CorruptData: the record is damaged, or holds another object.
+        CorruptData: the record is damaged, holds another object, or one that cannot be.
         UnsupportedFormat: the object is of a kind that this version does not know.
+    """
+    data = unpack_object(id, record, limit=_limit(kind))
+    name, wanted = _name(data), kind.__name__.lower()
+    if name not in _names:
+        raise UnsupportedFormat(
+            f"object {id.hex()[:16]} is of a kind that this datasnap does not know",
+            hint="It was written by a newer version: upgrade with `pip install -U datasnap`.",
+        )
+    if name != wanted.encode():
+        raise CorruptData(f"object {id.hex()[:16]} is a {name.decode()}, not a {wanted}")
+    try:
+        decoded: T = _decoders[kind].decode(data)  # type: ignore[index, assignment]
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise CorruptData(f"object {id.hex()[:16]} is no possible {wanted}: {error}") from error
+    return decoded
+
+
+def unpack_object(
+    id: ObjectId, record: bytes | memoryview, *, limit: int = MAX_VALUES_BYTES
+) -> bytes:
+    """The canonical encoding in an object's record, verified against its ID.
+
+    Args:
+        limit: bytes that it may take.
+
+    Raises:
+        CorruptData: the record is damaged, holds another object, or too large a one.
     """
     try:
         size = zstandard.frame_content_size(record)
-        if not 0 <= size <= MAX_OBJECT_BYTES:
+        if not 0 <= size <= limit:
             raise CorruptData(f"object {id.hex()[:16]} claims an impossible size")
         data = zstandard.ZstdDecompressor().decompress(record)
     except zstandard.ZstdError as error:
         raise CorruptData(f"object {id.hex()[:16]} cannot be decompressed: {error}") from error
     if blake3.blake3(data).digest() != id:
         raise CorruptData(f"object {id.hex()[:16]} does not hash to its ID")
-    try:
-        object = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise UnsupportedFormat(
-            f"object {id.hex()[:16]} is of a kind that this datasnap does not know",
-            hint="It was written by a newer version: upgrade with `pip install -U datasnap`.",
-        ) from error
-    if not isinstance(object, kind):
-        name = type(object).__name__.lower()
-        raise CorruptData(f"object {id.hex()[:16]} is a {name}, not a {kind.__name__.lower()}")
-    return object
+    return data
+
+
+def _limit(kind: type[Object]) -> int:
+    return MAX_VALUES_BYTES if kind is Values else MAX_OBJECT_BYTES
+
+
+def _name(data: bytes) -> bytes:
+    """The kind that an encoding begins with: a short msgpack text, the first of a short array."""
+    return data[2 : 2 + (data[1] & 0x1F)] if len(data) > 2 and data[1] & 0xE0 == 0xA0 else b""

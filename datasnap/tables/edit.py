@@ -46,7 +46,7 @@ from datasnap.tables.manifest import (
     read_views,
     stored_types,
 )
-from datasnap.tables.overlay import Change, Edits, small_cells, small_rows
+from datasnap.tables.overlay import Change, Edits, small_cells, small_rows, small_values
 from datasnap.tables.profile import default_encodings, marker_field
 from datasnap.tables.records import one_array
 from datasnap.tables.rowhash import hash_rows
@@ -228,7 +228,7 @@ class TableEditor:
         """The segment with these edits instead of those it has; runs in any thread."""
         if not edits.rows:
             return []
-        if fold and not small_rows(edits):
+        if (fold and not small_rows(edits)) or not small_values(edits):
             return self._anew(view, edits, whole)
         whole = {**whole, **self._too_many_cells(view, edits)}
         chunks, inserted = {}, dict(edits.inserted)

@@ -184,7 +184,7 @@ def _make(edited: EditedColumn, edits: Edits, record: memoryview) -> bytes:
     file = VirtualFile(schema, [RowGroup(edits.base_rows, [_plain(edited.column)])])
     fetch = whole_records(lambda _: [record])
     if edited.coded:
-        stored = read_coded(file.read(0, file.size, fetch), _NAME)
+        stored = read_coded(file.read(0, file.size, fetch), _NAME, file.rows)
         return fill_coded(_apply_coded(edits, field, stored), edited.room)
     seen = edits.apply(field, *decode_file(file, fetch))
     if edited.room:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from datasnap.errors import CorruptData
 from datasnap.snapshots.objects import FieldId, Part
+from datasnap.tables.messages import read_batch
 
 Types = Mapping[FieldId, pa.DataType]
 
@@ -45,11 +46,7 @@ def decode_firsts(part: Part, types: Types) -> pa.RecordBatch | None:
     if not part.firsts or not types:
         return None
     schema = pa.schema([pa.field(str(i), type) for i, type in enumerate(types.values())])
-    try:
-        firsts = pa.ipc.read_record_batch(pa.py_buffer(part.firsts), schema)
-        firsts.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptData(f"a part's first keys are unreadable: {error}") from error
+    firsts = read_batch(part.firsts, schema, "a part's first keys")
     if firsts.num_rows != len(part.segments) or any(c.null_count for c in firsts.columns):
         raise CorruptData("a part's first keys are not those of its segments")
     return firsts

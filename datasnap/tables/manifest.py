@@ -50,10 +50,14 @@ def arrow_schema(table: Table) -> pa.Schema:
     """
     try:
         schema = pa.ipc.read_schema(pa.BufferReader(table.schema))
-    except (pa.ArrowException, OSError) as error:
+        names = set(schema.names)
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         raise CorruptData(f"a table's schema is unreadable: {error}") from error
-    if len(schema) != len(table.fields):
+    ids = {field.id for field in table.fields}
+    if not len(names) == len(ids) == len(schema) == len(table.fields):
         raise CorruptData("a table's schema and fields do not agree")
+    if not ids.issuperset(table.key) or not ids.issuperset(table.profile.boundary):
+        raise CorruptData("a table's key or layout is of columns that it has not")
     return schema
 
 
@@ -91,8 +95,16 @@ def first_keys(table: Table, part: Part) -> pa.RecordBatch | None:
 
 
 def read_parts(objects: ObjectReader, table: Table) -> list[Part]:
-    """The table's parts, in row order."""
-    return objects.get_many([part.id for part in table.parts], Part)
+    """The table's parts, in row order.
+
+    Raises:
+        CorruptData: one has another number of rows than the table says.
+    """
+    parts = objects.get_many([part.id for part in table.parts], Part)
+    for ref, part in zip(table.parts, parts, strict=True):
+        if ref.rows != sum(segment.rows for segment in part.segments):
+            raise CorruptData("a table has a part with another number of rows than it says")
+    return parts
 
 
 def read_views(objects: ObjectReader, segments: Sequence[Segment]) -> Iterator[View]:
@@ -109,7 +121,10 @@ def read_views(objects: ObjectReader, segments: Sequence[Segment]) -> Iterator[V
         columns: dict[FieldId, Column] = {}
         for _ in segment.groups:
             columns.update((column.field, column) for column in next(groups).columns)
-        yield View(segment, columns, next(overlays) if segment.overlay is not None else None)
+        overlay = next(overlays) if segment.overlay is not None else None
+        if overlay is not None and overlay.rows != segment.rows:
+            raise CorruptData("an overlay leaves another number of rows than its segment says")
+        yield View(segment, columns, overlay)
 
 
 def part_views(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from datasnap.snapshots.objects import FieldId
+from datasnap.snapshots.objects import MAX_VALUES_BYTES, FieldId
 
 Positions = npt.NDArray[np.int64]
 
@@ -27,6 +27,8 @@ _ROWS_PER_EDIT = 16
 _ROWS_PER_RUN = 256
 #: … but always so few, so that small segments are not written anew for every cell.
 _ALWAYS = 16
+#: Values of an overlay take no more bytes than this: they are one object, and read as a whole.
+_MAX_VALUE_BYTES = MAX_VALUES_BYTES // 2
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,12 @@ class Edits:
 def small_rows(edits: Edits) -> bool:
     """Whether so few rows were deleted and inserted that an overlay is worth it."""
     return len(edits.deleted) + len(edits.anchors) <= _limit(edits.base_rows)
+
+
+def small_values(edits: Edits) -> bool:
+    """Whether the values are small enough for an overlay."""
+    values = [cells.values for cells in edits.cells.values()] + list(edits.inserted.values())
+    return sum(int(array.nbytes) for array in values) <= _MAX_VALUE_BYTES
 
 
 def small_cells(cells: int, base_rows: int) -> bool:

@@ -19,7 +19,7 @@ from datasnap.parquet import (
     stored_type,
     to_stored,
 )
-from datasnap.snapshots.objects import FieldId, Profile
+from datasnap.snapshots.objects import MAX_SEGMENT_ROWS, FieldId, Profile
 from datasnap.tables.rowhash import can_hash
 
 #: Another encoding than the plain one has to save this share of the bytes to be worth its time.
@@ -105,6 +105,8 @@ def _segment_rows(sample: pa.Table, settings: TableSettings) -> int:
     if sample.num_rows:
         row_bytes = max(1, sample.nbytes // sample.num_rows)
         wanted = min(wanted, (settings.segment_mib << 20) // row_bytes)
+    # Twice as many are the most of a segment, and edits may add to it.
+    wanted = min(wanted, MAX_SEGMENT_ROWS // 4)
     return 1 << max(1, max(2, wanted).bit_length() - 1)
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from datasnap.errors import CorruptData
 from datasnap.parquet import Fetch, Span, VirtualFile, restore
+from datasnap.parquet.dictionaries import check_coded
 
 
 class Records(Protocol):
@@ -57,12 +58,18 @@ def decode_file(
             pa.BufferReader(data), pre_buffer=False, read_dictionary=list(as_dictionaries)
         )
         read = parquet.read(use_threads=False)
+        if read.num_rows != file.rows:
+            raise CorruptData("a column chunk has another number of rows than its segment")
+        for name in as_dictionaries:
+            check_coded(read.column(name), file.rows)
+        return [
+            one_array(column)
+            if field.name in as_dictionaries
+            else restore(one_array(column), field)
+            for column, field in zip(read.columns, file.schema, strict=True)
+        ]
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"a segment cannot be decoded: {error}") from error
-    return [
-        one_array(column) if field.name in as_dictionaries else restore(one_array(column), field)
-        for column, field in zip(read.columns, file.schema, strict=True)
-    ]
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from datasnap.errors import CorruptData
 from datasnap.parquet.reserved import value_bounds
 from datasnap.snapshots.objects import FieldId, Overlay, Patch, Values, ValuesId
+from datasnap.tables.messages import read_batch
 from datasnap.tables.overlay import NONE, Cells, Edits, Positions
 
 
@@ -47,10 +48,7 @@ def decode_edits(
     Raises:
         CorruptData: the overlay does not fit itself or these types.
     """
-    deleted, anchors = _unpack(overlay.deleted), _unpack(overlay.inserted)
-    rows = overlay.base_rows
-    if not _within(deleted, rows) or (len(anchors) and not 0 <= anchors[-1] <= rows):
-        raise CorruptData("an overlay edits rows that are not there")
+    rows, deleted, anchors, _ = edited_places(overlay)
     inserted: dict[FieldId, pa.Array] = {}
     cells: dict[FieldId, Cells] = {}
     columns = values.columns if values is not None else ()
@@ -62,12 +60,14 @@ def decode_edits(
             continue
         positions = _unpack(patch.cells)
         array = _array(message, patch.field, type)
-        if not _within(positions, rows) or len(array) != len(positions) + len(anchors):
+        if len(array) != len(positions) + len(anchors):
             raise CorruptData(f"an overlay's values for field {patch.field} are not as listed")
         if len(positions):
             cells[patch.field] = Cells(positions, array.slice(0, len(positions)))
         if len(anchors):
             inserted[patch.field] = array.slice(len(positions))
+    if len(anchors) and inserted.keys() < types.keys():
+        raise CorruptData("an overlay inserts rows without values for all columns")
     return Edits(rows, deleted, anchors, inserted, cells)
 
 
@@ -105,6 +105,8 @@ def edited_places(overlay: Overlay) -> Places:
     cells = {patch.field: _unpack(patch.cells) for patch in overlay.patches if patch.cells}
     rows = overlay.base_rows
     fits = all(_within(at, rows) for at in (deleted, *cells.values()))
+    if fits and len(deleted):
+        fits = not any(_share(deleted, at) for at in cells.values())
     if not fits or (len(anchors) and not 0 <= anchors[-1] <= rows):
         raise CorruptData("an overlay edits rows that are not there")
     return Places(rows, deleted, anchors, cells)
@@ -135,12 +137,7 @@ def _message(array: pa.Array) -> bytes:
 
 def _array(message: bytes, id: FieldId, type: pa.DataType) -> pa.Array:
     schema = pa.schema([pa.field("", type)])
-    try:
-        batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
-        batch.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptData(f"an overlay's values for field {id} are unreadable: {error}") from error
-    return batch.column(0)
+    return read_batch(message, schema, f"an overlay's values for field {id}").column(0)
 
 
 def _pack(positions: Positions) -> bytes:
@@ -155,6 +152,11 @@ def _unpack(data: bytes) -> Positions:
     if len(data) % 4:
         raise CorruptData("an overlay's positions are cut short")
     return np.cumsum(np.frombuffer(data, "<u4"), dtype=np.int64)
+
+
+def _share(a: Positions, b: Positions) -> bool:
+    """Whether a position stands in both, each rising."""
+    return bool((a[np.minimum(np.searchsorted(a, b), len(a) - 1)] == b).any())
 
 
 def _within(positions: Positions, rows: int) -> bool:

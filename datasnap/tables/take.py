@@ -24,6 +24,7 @@ from datasnap.parquet import (
     VirtualFile,
     find_pages,
     header_size,
+    only_leaf,
     take_pages,
 )
 from datasnap.snapshots.objects import Column, FieldId
@@ -141,7 +142,7 @@ class _Places:
 
 
 def _cut(view: View, column: Column, data: memoryview, rows: Positions, known: _Places) -> _Chunk:
-    (leaf,) = column.leaves
+    leaf = only_leaf(column.leaves)
     stretches = -(-view.base_rows // _PAGE_ROWS)
     if len(rows) >= stretches and len(np.unique(rows // _PAGE_ROWS)) * 4 > stretches * 3:
         return _Chunk(column.field, (leaf,), data, view.base_rows, rows)
