@@ -64,14 +64,14 @@ class LocalBackend:
     def read_range(self, path: str, start: int, length: int) -> bytes:
         with self._errors(path):
             file = self._file(path)
+            # Looked at first: a hostile index could have gigabytes reserved for what is not there.
+            if os.fstat(file.descriptor).st_size < start + length:
+                raise _truncated(path, start + length)
             data = os.pread(file.descriptor, length, start)
             while len(data) < length:  # a read may be cut short at 2 GiB
                 more = os.pread(file.descriptor, length - len(data), start + len(data))
                 if not more:
-                    raise CorruptData(
-                        f"{path} is truncated: it ends before byte {start + length:,}",
-                        hint="Run `datasnap verify` to see what is lost.",
-                    )
+                    raise _truncated(path, start + length)
                 data += more
         return data
 
@@ -223,6 +223,13 @@ class _File:
 
 def _time(status: os.stat_result) -> int:
     return status.st_mtime_ns // 1000
+
+
+def _truncated(path: str, end: int) -> CorruptData:
+    return CorruptData(
+        f"{path} is truncated: it ends before byte {end:,}",
+        hint="Run `datasnap verify` to see what is lost.",
+    )
 
 
 def _version(data: bytes) -> str:
