@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import secrets
-import signal
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ import xxhash
 
 from datasnap.errors import Conflict, CorruptData, DatasnapError, StorageError
 from datasnap.storage.backend import Buffer, Kept, Listed, MissingFile, check_path
-from datasnap.storage.failpoints import armed, failpoint
+from datasnap.storage.failpoints import failpoint, watched
 
 TEMPORARY = "tmp/"
 _MAX_OPEN = 64
@@ -160,9 +159,11 @@ class LocalBackend:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             try:
                 failpoint(f"{kind}.opened")
-                if armed(f"{kind}.torn"):
-                    _write_all(descriptor, [b"".join(buffers)[: sum(map(len, buffers)) // 2]])
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if watched():
+                    buffers = _halves(b"".join(buffers))
+                    _write_all(descriptor, buffers[:1])
+                    failpoint(f"{kind}.torn")
+                    buffers = buffers[1:]
                 _write_all(descriptor, buffers)
                 failpoint(f"{kind}.written")
                 if self.sync:
@@ -234,6 +235,10 @@ def _truncated(path: str, end: int) -> CorruptData:
 
 def _version(data: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def _halves(data: bytes) -> list[bytes]:
+    return [data[: len(data) // 2], data[len(data) // 2 :]]
 
 
 def _write_all(descriptor: int, buffers: Sequence[Buffer]) -> None:
