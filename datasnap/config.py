@@ -10,7 +10,7 @@ import subprocess
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -48,6 +48,13 @@ class ImportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int
 
 
+class GcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long what nothing leads to is kept, in days."""
+
+    grace_days: Annotated[float, msgspec.Meta(ge=0)]
+    reflog_days: Annotated[float, msgspec.Meta(ge=0)]
+
+
 class SqlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a connection offers."""
 
@@ -67,6 +74,7 @@ class Settings(
     tables: TableSettings
     imports: ImportSettings
     sql: SqlSettings
+    gc: GcSettings
 
 
 def load_settings(repository_toml: bytes | None = None) -> Settings:

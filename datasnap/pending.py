@@ -16,7 +16,7 @@ from datasnap.merge.settling import Settled
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.storage import Backend
 
-_FOLDER = "merging/"
+FOLDER = "merging/"
 
 Kind = Literal["merge", "revert", "cherry-pick"]
 
@@ -129,7 +129,7 @@ def move_pending(backend: Backend, branch: str, to: str) -> None:
 
 
 def _path(branch: str) -> str:
-    return _FOLDER + quote(branch, safe="")
+    return FOLDER + quote(branch, safe="")
 
 
 def _id(digits: str) -> SnapshotId:

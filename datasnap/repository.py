@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
+import datasnap.naming as naming
+import datasnap.past as past
 import datasnap.replay as replay
+import datasnap.undo as undoing
 from datasnap.config import Settings, cache_folder, default_author, load_settings
-from datasnap.errors import CorruptData, UnknownName, UsageError
-from datasnap.pending import forget_pending, move_pending
+from datasnap.errors import CorruptData
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
-from datasnap.snapshots.reflog import Why
-from datasnap.snapshots.refs import Refs, check_name
+from datasnap.snapshots.refs import Refs
 from datasnap.snapshots.revisions import Revisions
 from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
 from datasnap.transaction import Transaction
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from datasnap.diff.tables import Diff
-    from datasnap.history.bisect import Bisection
-    from datasnap.history.bisect import Report as StepReport
-    from datasnap.history.blame import Blame
-    from datasnap.history.changes import TableEvent
-    from datasnap.history.key import Key
     from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
@@ -74,7 +69,7 @@ class Repository:
         #: else complains about.
         self.workbenches: list[Workbench] = []
         weakref.finalize(self, self.workbenches.clear)
-        self._revisions = Revisions(self.refs, self.objects, self._snapshots_starting)
+        self.revisions = Revisions(self.refs, self.objects, self._snapshots_starting)
 
     def __repr__(self) -> str:
         return f"<datasnap repository {self.url}>"
@@ -162,204 +157,35 @@ class Repository:
 
     def resolve(self, revision: str) -> SnapshotId:
         """The ID of the snapshot that a revision names, as bytes."""
-        return self._revisions.resolve(revision)
+        return self.revisions.resolve(revision)
 
     def log(self, revision: str = "HEAD") -> Iterator[Snapshot]:
         """A snapshot and its ancestors, newest first."""
         for id, stored in walk(self.objects, self.resolve(revision)):
             yield Snapshot(self, id, stored)
 
-    def branch(self, name: str, at: str = "HEAD") -> None:
-        """Make a branch: one small file, whatever the data.
-
-        Raises:
-            RefExists, InvalidName, UnknownName.
-        """
-        check_name(name)
-        self.refs.create("branch", name, self.resolve(at), Why("create", f"at {at}"))
-
-    def tag(self, name: str, at: str = "HEAD") -> None:
-        """Make a tag: a name that does not move.
-
-        Raises:
-            RefExists, InvalidName, UnknownName.
-        """
-        check_name(name, "tag")
-        self.refs.create("tag", name, self.resolve(at), Why("create", f"at {at}"))
-
-    def pin(self, name: str, at: str = "HEAD") -> None:
-        """Hold a snapshot under a name of its own, whatever becomes of the branches; pinning
-        another one by the same name lets go of the first.
-
-        Raises:
-            InvalidName, UnknownName.
-        """
-        check_name(name, "pin")
-        to, why = self.resolve(at), Why("pin", f"at {at}")
-        self.refs.move("pin", name, to, expected=self.refs.read("pin", name), why=why)
-
-    def unpin(self, name: str) -> str:
-        """Let go of a snapshot, and return its ID.
-
-        Raises:
-            UnknownName.
-        """
-        return self.refs.delete("pin", name, Why("unpin")).snapshot.hex()
-
-    def branches(self) -> dict[str, str]:
-        """Branches and the snapshot ID of each."""
-        return {name: id.hex() for name, id in self.refs.branches().items()}
-
-    def tags(self) -> dict[str, str]:
-        """Tags and the snapshot ID of each."""
-        return {name: id.hex() for name, id in self.refs.tags().items()}
-
-    def pins(self) -> dict[str, str]:
-        """Pins and the snapshot ID of each."""
-        return {name: id.hex() for name, id in self.refs.all("pin").items()}
-
-    def delete_branch(self, name: str) -> str:
-        """Remove a branch, and return the ID that it pointed to.
-
-        Raises:
-            UnknownName; UsageError: it is the current branch.
-        """
-        if name == self.refs.head():
-            raise UsageError(
-                f"'{name}' is the current branch", hint="Switch to another branch first."
-            )
-        deleted = self.refs.delete("branch", name, Why("delete"))
-        forget_pending(self.backend, name)
-        return deleted.snapshot.hex()
-
-    def rename_branch(self, name: str, to: str) -> None:
-        """Give a branch another name; HEAD follows.
-
-        Raises:
-            UnknownName, RefExists, InvalidName.
-        """
-        ref = self.refs.branch(name)
-        if ref is None:
-            raise UnknownName("branch", name, self.refs.branches())
-        why = Why("rename", f"{name} to {to}", operation=secrets.token_hex(8))
-        self.refs.create("branch", to, ref.snapshot, why)
-        if self.refs.head() == name:
-            self.refs.set_head(to)
-        move_pending(self.backend, name, to)
-        self.refs.delete("branch", name, why)
-
-    def delete_tag(self, name: str) -> str:
-        """Remove a tag, and return the ID that it pointed to.
-
-        Raises:
-            UnknownName.
-        """
-        return self.refs.delete("tag", name, Why("delete")).snapshot.hex()
-
     @property
     def head(self) -> str:
         """The current branch."""
         return self.refs.head()
 
-    def switch(self, branch: str) -> None:
-        """Make a branch the current one.
-
-        Raises:
-            UnknownName: there is no such branch.
-        """
-        if self.refs.branch(branch) is None:
-            raise UnknownName("branch", branch, self.refs.branches())
-        self.refs.set_head(branch)
-
-    def diff(self, old: str, new: str = "HEAD") -> Diff:
-        """What differs between two revisions: tables, their columns and rows. Cheap where they
-        share much; rows are compared when they are asked for.
-
-        Raises:
-            UnknownName, AmbiguousId.
-        """
-        from datasnap.diff.tables import diff_trees
-
-        sides = [(id, self.tree(id).entries) for id in map(self.resolve, (old, new))]
-        return diff_trees(self.scanner, *sides)
-
-    def changes(
-        self, table: str, ref: str = "HEAD", *, column: str | None = None
-    ) -> Iterator[TableEvent]:
-        """The snapshots, among those that lead to a revision, that changed a table (or one column
-        of it, followed back through renames), newest first, found as they are asked for.
-
-        Raises:
-            UnknownName, AmbiguousId.
-        """
-        from datasnap.history.changes import table_events
-        from datasnap.history.column import column_events
-
-        start = self.resolve(ref)
-        if column is None:
-            return table_events(self.scanner, start, table)
-        return column_events(self.scanner, start, table, column)
-
-    def history(self, table: str, ref: str = "HEAD", *, key: Key | None = None) -> pa.Table:
-        """The snapshots that changed a table, or one row of it, newest first: as `history()` gives
-        them in SQL.
-
-        Args:
-            key: of the row: its value, or several as a list or by column name; None: all rows.
-
-        Raises:
-            UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
-        """
-        from datasnap.history.changes import events_table
-        from datasnap.history.versions import row_history
-
-        if key is None:
-            return events_table(self.changes(table, ref))
-        return row_history(self.scanner, self.resolve(ref), table, key)
-
-    def blame(self, table: str, key: Key, at: str = "HEAD") -> Blame:
-        """For each cell of a row, the snapshot that last changed it.
-
-        Args:
-            key: of the row: its value, or several as a list or by column name.
-
-        Raises:
-            UnknownName: also of a row. AmbiguousId; BadKey: the table has no key, or this is none.
-        """
-        from datasnap.history.blame import blame
-
-        return blame(self.scanner, self.resolve(at), table, key)
-
-    def bisect(
-        self,
-        predicate: str,
-        good: str | None = None,
-        bad: str = "HEAD",
-        *,
-        report: StepReport | None = None,
-    ) -> Bisection:
-        """The first snapshot, on the line of first parents from `good` to `bad`, at which a
-        predicate is not true; found in as many tries as the number of snapshots has bits.
-
-        Args:
-            predicate: SQL of one boolean: `SELECT count(*) = 0 FROM rides WHERE fare < 0`, or an
-                expression. Snapshots at which it cannot be evaluated are passed over.
-            good: None: the first snapshot of the line.
-            report: told each step as it is done.
-
-        Raises:
-            UnknownName, AmbiguousId; BadQuery: it is no such SQL. BadRange: it is not true at
-            `good`, not false at `bad`, or `good` is not on the line.
-        """
-        from datasnap.history.bisect import bisect, line_of
-        from datasnap.query.predicate import Predicate
-
-        test = Predicate(self, predicate)
-        start = None if good is None else self.resolve(good)
-        line = line_of(self._revisions.first_parents(self.resolve(bad)), start)
-        return bisect(line, test.at, report or (lambda step: None))
-
-    # What brings histories together, each beside what carries it out.
+    # The verbs, each beside what carries it out.
+    branch = naming.branch
+    tag = naming.tag
+    pin = naming.pin
+    unpin = naming.unpin
+    branches = naming.branches
+    tags = naming.tags
+    pins = naming.pins
+    delete_branch = naming.delete_branch
+    rename_branch = naming.rename_branch
+    delete_tag = naming.delete_tag
+    switch = naming.switch
+    diff = past.diff
+    changes = past.changes
+    history = past.history
+    blame = past.blame
+    bisect = past.bisect
     merge = merges.merge
     revert = merges.revert
     cherry_pick = merges.cherry_pick
@@ -371,6 +197,12 @@ class Repository:
     rebase = replay.rebase
     reset = replay.reset
     restore = replay.restore
+
+    reflog = undoing.reflog
+    undo = undoing.undo
+    redo = undoing.redo
+    gc = sweep.collect
+    undo_gc = sweep.undo_gc
 
     def connect(self, at: str = "HEAD") -> duckdb.DuckDBPyConnection:
         """A DuckDB connection at a snapshot; see `datasnap.query.session`."""

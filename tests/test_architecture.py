@@ -12,7 +12,7 @@ ROOT = Path(datasnap.__file__).parent
 #: Lowest first; a module may import its own floor and those below it.
 FLOORS = [
     ["errors"],
-    ["config", "progress"],
+    ["config", "durations", "progress"],
     ["storage"],
     ["parquet"],
     ["snapshots"],
@@ -22,7 +22,8 @@ FLOORS = [
     ["merge"],
     [
         *("edits", "export", "query", "transaction", "verify", "versions"),
-        *("pending", "merges", "replay", "repository", "places"),
+        *("pending", "merges", "replay", "undo", "repository", "places"),
+        *("lifecycle", "naming", "past"),
     ],
     ["cli"],
     ["__init__", "__main__"],

@@ -25,7 +25,8 @@ from datasnap.snapshots.objects import (
 )
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.reflog import Why
-from datasnap.snapshots.refs import Ref, Refs
+from datasnap.snapshots.refs import Refs
+from datasnap.snapshots.rescue import rescue
 from datasnap.storage import OBJECT, Session
 from datasnap.storage.failpoints import failpoint
 
@@ -76,11 +77,13 @@ def commit(
     """
     base_tree = _tree(objects, base)
     why = Why(verb, message, author)
-    id: SnapshotId | None = None
     for _ in range(MAX_TRIES):
         ref = refs.branch(branch)
-        if id is not None and _landed(ref, id):
-            return id
+        if ref is None and base is not None:
+            raise Conflict(
+                f"'{branch}' was deleted or renamed by another writer since this one began",
+                hint="Nothing was committed.",
+            )
         head = ref.snapshot if ref else None
         tree = _tree(objects, head)
         if head != base:
@@ -90,6 +93,7 @@ def commit(
             return head
         parents = (*((head,) if head else ()), *other_parents)
         id = _put_snapshot(session, objects, parents, merged, author, message, metadata)
+        rescue(session, tree, merged)
         session.commit()
         failpoint("commit.stored")
         try:
@@ -105,13 +109,6 @@ def commit(
     )
 
 
-def _landed(ref: Ref | None, id: SnapshotId) -> bool:
-    """Whether a swap that seemed to fail was made after all: its answer was lost, it was sent
-    again, and the branch has moved on since. No two snapshots share an ID, so the log tells.
-    """
-    return ref is not None and any(entry.after == id.hex() for entry in ref.file.log)
-
-
 def commit_detached(
     session: Session,
     objects: ObjectReader,
@@ -123,8 +120,10 @@ def commit_detached(
     metadata: Mapping[str, str],
 ) -> SnapshotId:
     """Store a snapshot that follows `base`, and move no branch: nothing leads to it yet."""
-    tree = _apply(_tree(objects, base), changes)
+    before = _tree(objects, base)
+    tree = _apply(before, changes)
     id = _put_snapshot(session, objects, (base,), tree, author, message, metadata)
+    rescue(session, before, tree)
     session.commit()
     return id
 

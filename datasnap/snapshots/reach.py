@@ -139,9 +139,10 @@ class Marks:
             MissingRecord: the catalogue has no such record.
         """
         rows = self.catalog.find(ids)
-        if (rows < 0).any():
-            raise MissingRecord(ids[int(np.argmin(rows))])
-        fresh = np.flatnonzero(~self.rows[rows])
+        missing = np.flatnonzero(rows < 0).tolist()
+        if missing:
+            raise MissingRecord(ids[missing[0]])
+        fresh = np.flatnonzero(~self.rows[rows]).tolist()
         self.rows[rows] = True
         return list(dict.fromkeys(ids[i] for i in fresh))
 

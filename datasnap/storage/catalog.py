@@ -49,7 +49,7 @@ class Catalog:
         """For each row the one that stands for its record: its own, but for further copies."""
         rows = np.arange(len(self))
         again = np.flatnonzero(self._prefixes[1:] == self._prefixes[:-1]) + 1
-        for row in again:  # few: copies are what a crash leaves
+        for row in again.tolist():  # few: copies are what a crash leaves
             rows[row] = self.find([self.id(row)])[0]
         return rows
 

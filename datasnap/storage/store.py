@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -159,12 +159,10 @@ class Store:
         self._index.add(packs)
 
     def packs(self) -> dict[str, Entries]:
-        """All packs that are not in quarantine, with their entries, as they are now; also those
-        that no index file covers."""
+        """All packs in use, with their entries, as they are now; also those that no index file
+        covers, unless they are in quarantine."""
         self._index.refresh()
-        held = quarantined(self.backend)
-        found = {**self._index.packs(), **dict(self._index.uncovered())}
-        return {name: entries for name, entries in found.items() if name not in held}
+        return {**self._index.packs(), **dict(self._index.uncovered())}
 
     def refresh(self) -> None:
         """Learn what others have done to the index."""
@@ -339,6 +337,14 @@ class Session:
     def old(self) -> bool:
         """Whether it began so long ago that garbage may have been collected under it."""
         return time.monotonic() - self._began > _OLD
+
+    def distrusted(self) -> Collection[str]:
+        """Packs that may go: those in quarantine."""
+        return quarantined(self._store.backend)
+
+    def refresh(self) -> None:
+        """Learn what others have done to the store."""
+        self._store.refresh()
 
     def rescue(self, ids: Sequence[bytes], *, distrusted: Container[str]) -> None:
         """Take records along that the store has only in packs which may go.

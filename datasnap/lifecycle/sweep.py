@@ -1,0 +1,172 @@
+"""Garbage collection, carried out: see `datasnap.lifecycle.gc` for what is planned, and why."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from datasnap.errors import CorruptData, UsageError
+from datasnap.lifecycle.gc import GcPlan, plan_gc
+from datasnap.progress import Progress, silent
+from datasnap.snapshots.reflog import LOGS
+from datasnap.storage import PACKS, read_entries
+from datasnap.storage.failpoints import failpoint
+from datasnap.storage.pack import Entries
+from datasnap.storage.quarantine import put_in, quarantined, take_out
+from datasnap.storage.rewrite import rewrite
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+#: Files that were being written, and logs that no ref names, are left by a crash; after so long
+#: nobody is at work on them.
+_LEFT_BEHIND = timedelta(days=1)
+_TEMPORARY = "tmp/"
+
+
+@dataclass(frozen=True)
+class BroughtBack:
+    """Packs that left the quarantine, and their bytes."""
+
+    packs: int
+    bytes: int
+
+
+def collect(
+    repository: Repository,
+    *,
+    grace: timedelta | None = None,
+    reflog: timedelta | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> GcPlan:
+    """Collect garbage: what no branch, tag, pin, waiting merge or recent change of one of them
+    leads to. It goes to quarantine first, from where `undo_gc` brings it back, and for good only
+    when it has been there for a grace period. Safe beside readers and writers.
+
+    Args:
+        grace: how long garbage must have lain, and stays in quarantine; None: the setting
+            `gc.grace_days`. 0: all goes at once, also what a writer has not committed yet.
+        reflog: how long a change of a ref holds what was before it; None: `gc.reflog_days`.
+        dry_run: plan it, and change nothing.
+
+    Raises:
+        CorruptData: something that is held is damaged or missing; nothing is removed then.
+    """
+    settings = repository.settings.gc
+    plan = plan_gc(
+        repository,
+        grace=timedelta(days=settings.grace_days) if grace is None else grace,
+        reflog=timedelta(days=settings.reflog_days) if reflog is None else reflog,
+        progress=progress,
+    )
+    if not dry_run:
+        carry_out(repository, plan, progress=progress)
+    return plan
+
+
+def carry_out(repository: Repository, plan: GcPlan, *, progress: Progress = silent) -> None:
+    """Do what a plan says. A crash at any point loses nothing, and the next collection goes on.
+
+    Raises:
+        CorruptData: a live record is damaged; no pack is taken then. StorageError.
+    """
+    backend, store = repository.backend, repository.store
+    failpoint("gc.marked")
+    _use_again(repository, [pack.name for pack in plan.of("bring back")])
+    _clear_quarantine(repository, plan)
+    copied = list(_copies(repository, plan, progress))
+    failpoint("gc.repacked")
+    garbage = plan.of("take", "copy")
+    if garbage:
+        # The index names the copies before it forgets the packs, and these are in quarantine
+        # before it does: at every moment each live record is found.
+        put_in(backend, [(pack.name, pack.size) for pack in garbage], secrets.token_hex(8))
+        store.retire_packs([pack.name for pack in garbage], copied)
+    failpoint("gc.quarantined")
+    gone = plan.of("remove") + (garbage if not plan.grace else [])
+    for done, pack in enumerate(gone, 1):
+        backend.delete(PACKS + pack.name)
+        take_out(backend, [pack.name])
+        failpoint("gc.deleted")
+        progress("packs removed", done, len(gone))
+    _forget_old_logs(repository, plan)
+    _clear(repository, plan)
+
+
+def undo_gc(repository: Repository) -> BroughtBack:
+    """Bring back all that is in quarantine. What nothing leads to is taken again by the next
+    collection, unless a branch, a tag or a pin comes to hold it.
+
+    Raises:
+        UsageError: there is nothing in it.
+    """
+    sizes = {file.name: file.size for file in repository.backend.list(PACKS)}
+    names = [name for name in quarantined(repository.backend) if name in sizes]
+    if not names:
+        raise UsageError("there is nothing in quarantine to bring back")
+    _use_again(repository, names)
+    return BroughtBack(len(names), sum(sizes[name] for name in names))
+
+
+def _clear_quarantine(repository: Repository, plan: GcPlan) -> None:
+    """Take out what a crash left there: packs that are in use, and such as are gone."""
+    waiting = {pack.name for pack in plan.of("wait", "remove", "damaged")}
+    held = quarantined(repository.backend)
+    take_out(repository.backend, [name for name in held if name not in waiting])
+
+
+def _use_again(repository: Repository, names: list[str]) -> None:
+    packs = [(name, read_entries(repository.backend, name)) for name in names]
+    if packs:
+        repository.store.add_packs(packs)
+        take_out(repository.backend, names)
+
+
+def _copies(
+    repository: Repository, plan: GcPlan, progress: Progress
+) -> Iterator[tuple[str, Entries]]:
+    """Packs with the live records of those that are mostly dead."""
+    wanted = plan.of("copy")
+
+    def packs() -> Iterator[tuple[str, Entries]]:
+        for done, pack in enumerate(wanted, 1):
+            yield pack.name, pack.live
+            progress("packs copied", done, len(wanted))
+
+    made = []
+    try:
+        for new in rewrite(repository.backend, packs(), pack_bytes=repository.store.pack_bytes):
+            made.append(new[0])
+            yield new
+    except CorruptData:
+        repository.store.remove_packs(made)
+        raise
+
+
+def _forget_old_logs(repository: Repository, plan: GcPlan) -> None:
+    """Remove what is left of refs that were deleted long ago, and files of older entries."""
+    refs, backend = repository.refs, repository.backend
+    named = set[str]()
+    for kind, name in list(refs.logged()):
+        entries = list(refs.log(kind, name))
+        if refs.read(kind, name) is None and all(e.stored < plan.logged_since for e in entries):
+            refs.forget(kind, name)
+            continue
+        older = refs.put_away(kind, name)
+        named.update(file for file, stored in older if stored >= plan.logged_since)
+    left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
+    for log in backend.list(LOGS):
+        if log.name not in named and log.modified < left:
+            backend.delete(LOGS + log.name)
+
+
+def _clear(repository: Repository, plan: GcPlan) -> None:
+    """Remove files that were being written when somebody died."""
+    left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
+    for file in repository.backend.list(_TEMPORARY):
+        if file.modified < left:
+            repository.backend.delete(_TEMPORARY + file.name)

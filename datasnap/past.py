@@ -1,0 +1,112 @@
+"""Questions about the past: what differs between two versions, what changed, who, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from datasnap.diff.tables import Diff
+    from datasnap.history.bisect import Bisection
+    from datasnap.history.bisect import Report as StepReport
+    from datasnap.history.blame import Blame
+    from datasnap.history.changes import TableEvent
+    from datasnap.history.key import Key
+    from datasnap.repository import Repository
+
+
+def diff(repository: Repository, old: str, new: str = "HEAD") -> Diff:
+    """What differs between two revisions: tables, their columns and rows. Cheap where they
+    share much; rows are compared when they are asked for.
+
+    Raises:
+        UnknownName, AmbiguousId.
+    """
+    from datasnap.diff.tables import diff_trees
+
+    sides = [(id, repository.tree(id).entries) for id in map(repository.resolve, (old, new))]
+    return diff_trees(repository.scanner, *sides)
+
+
+def changes(
+    repository: Repository, table: str, ref: str = "HEAD", *, column: str | None = None
+) -> Iterator[TableEvent]:
+    """The snapshots, among those that lead to a revision, that changed a table (or one column
+    of it, followed back through renames), newest first, found as they are asked for.
+
+    Raises:
+        UnknownName, AmbiguousId.
+    """
+    from datasnap.history.changes import table_events
+    from datasnap.history.column import column_events
+
+    start = repository.resolve(ref)
+    if column is None:
+        return table_events(repository.scanner, start, table)
+    return column_events(repository.scanner, start, table, column)
+
+
+def history(
+    repository: Repository, table: str, ref: str = "HEAD", *, key: Key | None = None
+) -> pa.Table:
+    """The snapshots that changed a table, or one row of it, newest first: as `history()` gives
+    them in SQL.
+
+    Args:
+        key: of the row: its value, or several as a list or by column name; None: all rows.
+
+    Raises:
+        UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
+    """
+    from datasnap.history.changes import events_table
+    from datasnap.history.versions import row_history
+
+    if key is None:
+        return events_table(repository.changes(table, ref))
+    return row_history(repository.scanner, repository.resolve(ref), table, key)
+
+
+def blame(repository: Repository, table: str, key: Key, at: str = "HEAD") -> Blame:
+    """For each cell of a row, the snapshot that last changed it.
+
+    Args:
+        key: of the row: its value, or several as a list or by column name.
+
+    Raises:
+        UnknownName: also of a row. AmbiguousId; BadKey: the table has no key, or this is none.
+    """
+    from datasnap.history.blame import blame
+
+    return blame(repository.scanner, repository.resolve(at), table, key)
+
+
+def bisect(
+    repository: Repository,
+    predicate: str,
+    good: str | None = None,
+    bad: str = "HEAD",
+    *,
+    report: StepReport | None = None,
+) -> Bisection:
+    """The first snapshot, on the line of first parents from `good` to `bad`, at which a
+    predicate is not true; found in as many tries as the number of snapshots has bits.
+
+    Args:
+        predicate: SQL of one boolean: `SELECT count(*) = 0 FROM rides WHERE fare < 0`, or an
+            expression. Snapshots at which it cannot be evaluated are passed over.
+        good: None: the first snapshot of the line.
+        report: told each step as it is done.
+
+    Raises:
+        UnknownName, AmbiguousId; BadQuery: it is no such SQL. BadRange: it is not true at
+        `good`, not false at `bad`, or `good` is not on the line.
+    """
+    from datasnap.history.bisect import bisect, line_of
+    from datasnap.query.predicate import Predicate
+
+    test = Predicate(repository, predicate)
+    start = None if good is None else repository.resolve(good)
+    line = line_of(repository.revisions.first_parents(repository.resolve(bad)), start)
+    return bisect(line, test.at, report or (lambda step: None))
