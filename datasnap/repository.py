@@ -197,7 +197,6 @@ class Repository:
     rebase = replay.rebase
     reset = replay.reset
     restore = replay.restore
-
     reflog = undoing.reflog
     undo = undoing.undo
     redo = undoing.redo

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datasnap.cli import data, diff, edit, history, merge, past, refs, replay, store
+from datasnap.cli import data, diff, edit, gc, history, merge, past, refs, replay, store, undo
 from datasnap.cli.options import remember_repository
 
 # Plain help, not rich's panels: those take longer to draw than all else together.
@@ -65,6 +65,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "branch": refs.branch,
     "switch": refs.switch,
     "tag": refs.tag,
+    "pins": refs.pins,
     "merge": merge.merge,
     "conflicts": merge.conflicts,
     "resolve": merge.resolve,
@@ -73,6 +74,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "rebase": replay.rebase,
     "reset": replay.reset,
     "restore": replay.restore,
+    "reflog": undo.reflog,
+    "undo": undo.undo,
     "sql": data.sql,
     "export": data.export,
     "append": edit.append,
@@ -90,6 +93,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "set-key": edit.set_key,
     "drop": edit.drop,
     "optimize": edit.optimize,
+    "gc": gc.gc,
     "verify": store.verify,
 }
 for _verb, _function in _VERBS.items():

@@ -205,6 +205,8 @@ class _FrozenRefs:
         self._head = repository.refs.head()
 
     def resolve(self, revision: str) -> SnapshotId:
+        if re.match(r"[^~^]*?@\{\d{1,6}\}", revision):
+            return self._repository.resolve(revision)  # the log of a ref stays as it was
         match = re.match(r"[^~^]*?(?=[~^]|@\{|$)", revision)
         base = match.group() if match else revision
         head = self._head if base in ("", "HEAD", "@") else base

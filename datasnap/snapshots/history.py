@@ -30,6 +30,29 @@ def _by_time(id: SnapshotId, snapshot: Snapshot) -> tuple[int, SnapshotId, Snaps
     return -snapshot.time, id, snapshot
 
 
+def added(
+    objects: ObjectReader, before: SnapshotId | None, after: SnapshotId
+) -> Iterator[tuple[SnapshotId, Snapshot]]:
+    """The snapshots that lead to one and not to another (None: all), newest first.
+
+    No order of times, however wrong, makes it leave one out: what it passes over was reached
+    from `before`.
+    """
+    sides = {after: False}
+    if before is not None:
+        sides[before] = True
+    ready = [_by_time(id, objects.get(id, Snapshot)) for id in sides]
+    heapq.heapify(ready)
+    while any(not sides[id] for _, id, _ in ready):
+        _, id, snapshot = heapq.heappop(ready)
+        if not sides[id]:
+            yield id, snapshot
+        for parent in snapshot.parents:
+            if parent not in sides:
+                heapq.heappush(ready, _by_time(parent, objects.get(parent, Snapshot)))
+            sides[parent] = sides.get(parent, False) or sides[id]
+
+
 def merge_base(objects: ObjectReader, a: SnapshotId, b: SnapshotId) -> SnapshotId | None:
     """The snapshot from which two histories went apart: a common ancestor (or one of the two)
     that no other common ancestor descends from. None: they have none in common.

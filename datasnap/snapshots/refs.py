@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
@@ -26,7 +26,7 @@ import msgspec
 
 from datasnap.errors import Conflict, CorruptData, InvalidName, RefExists, UnknownName
 from datasnap.snapshots.objects import ObjectId, SnapshotId
-from datasnap.snapshots.reflog import LogEntry, RefFile, Why, entries, with_entry
+from datasnap.snapshots.reflog import LogEntry, RefFile, Why, entries, older_files, with_entry
 from datasnap.storage import Backend
 
 Kind = Literal["branch", "tag", "pin"]
@@ -115,11 +115,12 @@ class Refs:
         who: says who works with it; asked when a change does not say.
 
     Attributes:
+        who: the same.
         watcher: told of every change.
     """
 
     def __init__(self, backend: Backend, who: Callable[[], str] = lambda: "") -> None:
-        self._backend, self._who = backend, who
+        self._backend, self.who = backend, who
         self.watcher: Watcher | None = None
 
     def branches(self) -> dict[str, SnapshotId]:
@@ -212,7 +213,7 @@ class Refs:
             if found is not None and found.file.snapshot is not None:
                 raise Conflict(f"the {kind} '{name}' was made by another writer")
         why = why._replace(
-            who=self._who() if why.who is None else why.who,
+            who=self.who() if why.who is None else why.who,
             operation=why.operation or secrets.token_hex(8),
         )
         change = RefChange(kind, name, expected.snapshot if expected else None, to, why)
@@ -238,6 +239,24 @@ class Refs:
         for kind in FOLDERS:
             for name in self._names(kind):
                 yield kind, name
+
+    def kind_of(self, name: str, kinds: Iterable[Kind] = FOLDERS) -> Kind | None:
+        """What a name is, or was if it is nothing any more: a branch before a tag, and that
+        before a pin. None: there was never such a ref, or nothing is left of its log."""
+        found = {kind: next(self.log(kind, name), None) for kind in kinds}
+        existing = (kind for kind in found if self.read(kind, name))
+        return next(existing, next((kind for kind, newest in found.items() if newest), None))
+
+    def put_away(self, kind: Kind, name: str) -> Iterator[tuple[str, int]]:
+        """The files in `logs/` with older changes of a ref, and when the newest of each was made,
+        by the store's clock.
+
+        Raises:
+            CorruptData.
+        """
+        found = self._find(kind, name)
+        if found is not None:
+            yield from older_files(self._backend, found.file)
 
     def forget(self, kind: Kind, name: str) -> None:
         """Remove what is left of a ref that was deleted: its log."""

@@ -26,7 +26,7 @@ from itertools import islice
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
-from datasnap.snapshots.refs import HEAD, Kind, Refs
+from datasnap.snapshots.refs import HEAD, Refs
 
 _STEP = re.compile(r"~(\d*)|\^(\d*)|@\{([^{}]*)\}")
 _SPLIT = re.compile(r"^(.*?)((?:~\d*|\^\d*|@\{[^{}]*\})*)$", re.DOTALL)
@@ -95,7 +95,7 @@ class Revisions:
     def _logged(self, name: str, back: str) -> SnapshotId:
         """Where a branch or tag was so many changes ago."""
         revision, name = f"{name}@{{{back}}}", self._named(name or HEAD)
-        count, kind = int(back), self._kind_logged(name)
+        count, kind = int(back), self._refs.kind_of(name, ("branch", "tag"))
         if kind is None:
             raise self._unknown(name, revision)
         if count == 0 and (ref := self._refs.read(kind, name)):
@@ -107,13 +107,6 @@ class Revisions:
         if was is None:
             raise UnknownName("ref", revision, where=f"(the {kind} did not exist then)")
         return SnapshotId(ObjectId(bytes.fromhex(was)))
-
-    def _kind_logged(self, name: str) -> Kind | None:
-        """What a name is, or was: of both kinds the one that exists, a branch before a tag."""
-        kinds: tuple[Kind, Kind] = ("branch", "tag")
-        existing = [kind for kind in kinds if self._refs.read(kind, name)]
-        deleted = [kind for kind in kinds if next(self._refs.log(kind, name), None)]
-        return next(iter([*existing, *deleted]), None)
 
     def _named(self, name: str) -> str:
         return self._refs.head() if name in (HEAD, "@") else name
