@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from datasnap.errors import CorruptData
+from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, read_entries
 from datasnap.storage.store import Store
 
@@ -58,7 +59,9 @@ def repack(store: Store, order: Sequence[bytes]) -> Repacked:
         ids = [id for id, of in kinds.items() if of == kind]
         ids.sort(key=lambda wanted: rank.get(wanted, len(rank)))
         new += list(_write(store, ids, kind))
+    failpoint("repack.written")
     store.replace_packs(list(old), new)
+    failpoint("repack.done")
     return Repacked(len(old), len(new))
 
 
