@@ -317,7 +317,7 @@ def decode_object(id: ObjectId, record: bytes | memoryview, kind: type[T]) -> T:
         raise CorruptData(f"object {id.hex()[:16]} is a {name.decode()}, not a {wanted}")
     try:
         decoded: T = _decoders[kind].decode(data)  # type: ignore[index, assignment]
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"object {id.hex()[:16]} is no possible {wanted}: {error}") from error
     return decoded
 
