@@ -29,7 +29,7 @@ def parse_duration(text: str) -> timedelta:
 def write_duration(duration: timedelta) -> str:
     """The shortest text that `parse_duration` takes for it."""
     seconds = round(duration.total_seconds())
-    for unit, size in (("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60)):
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
         if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s" if seconds else "0"

@@ -1,4 +1,4 @@
-"""Verbs that name versions: branch, switch, tag."""
+"""Verbs that name versions: branch, switch, tag, pins."""
 
 from __future__ import annotations
 
@@ -90,6 +90,32 @@ def tag(
         say(f"Tagged {repository.tags()[name][:SHORT]} as [bold]{plain(name)}[/]")
     else:
         _list(repository.tags(), None, json)
+
+
+def pins(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The pin; none: list them all.")
+    ] = None,
+    at: _At = "HEAD",
+    delete: Annotated[
+        str | None, typer.Option("--delete", "-d", metavar="NAME", help="Let go of a snapshot.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List pins, or make, move or delete one. A pin holds a snapshot, whatever becomes of branches.
+
+    Garbage collection and `prune` leave a pinned snapshot alone.
+    """
+    repository = the_repository()
+    _at_most_one(name, delete)
+    if delete:
+        id = repository.unpin(delete)
+        say(f"Deleted pin {plain(delete)} (it held {id[:SHORT]})")
+    elif name:
+        repository.pin(name, at=at)
+        say(f"Pinned {repository.pins()[name][:SHORT]} as [bold]{plain(name)}[/]")
+    else:
+        _list(repository.pins(), None, json)
 
 
 def _at_most_one(*given: object) -> None:

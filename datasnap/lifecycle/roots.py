@@ -33,8 +33,8 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
     """All roots, in the order in which they are named as what holds something.
 
     Args:
-        logged_since: entries of logs that are older hold nothing any more; microseconds since
-            1970, by the store's clock.
+        logged_since: entries of logs as old as this, or older, hold nothing any more; microseconds
+            since 1970, by the store's clock.
 
     Raises:
         CorruptData: a ref cannot be read, so that nobody knows what it holds.
@@ -51,6 +51,6 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
             yield Root("merge", branch, (found[0].theirs_id, *((base,) if base else ())))
     for kind, name in refs.logged():
         for number, entry in enumerate(refs.log(kind, name)):
-            if entry.stored and entry.stored < logged_since:
+            if entry.stored and entry.stored <= logged_since:
                 break
             yield Root("reflog", f"{name}@{{{number}}}", tuple(entry.snapshots))

@@ -153,11 +153,11 @@ def _forget_old_logs(repository: Repository, plan: GcPlan) -> None:
     named = set[str]()
     for kind, name in list(refs.logged()):
         entries = list(refs.log(kind, name))
-        if refs.read(kind, name) is None and all(e.stored < plan.logged_since for e in entries):
+        if refs.read(kind, name) is None and all(e.stored <= plan.logged_since for e in entries):
             refs.forget(kind, name)
             continue
         older = refs.put_away(kind, name)
-        named.update(file for file, stored in older if stored >= plan.logged_since)
+        named.update(file for file, stored in older if stored > plan.logged_since)
     left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
     for log in backend.list(LOGS):
         if log.name not in named and log.modified < left:

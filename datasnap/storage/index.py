@@ -91,7 +91,7 @@ class Index:
                         table = _parse(name, self._backend.read(INDEX + name))
                     except (MissingFile, CorruptData):
                         continue
-                    self._tables = {**self._tables, name: table}
+                    self._take(name, table)
 
     def adopt_packs(self) -> None:
         """Index every pack that no index file covers: after the index was lost, say.
@@ -179,7 +179,8 @@ class Index:
             self._merge()
 
     def forget(self, packs: set[str]) -> None:
-        """Look for nothing in these packs any more: they are gone, their records elsewhere."""
+        """Look for nothing in these packs any more, unless a new index file names them: they are
+        gone, their records elsewhere."""
         self._gone = self._gone | packs
 
     def replace(self, old: list[str], new: list[tuple[str, Entries]]) -> None:
@@ -219,8 +220,21 @@ class Index:
         name = blake3.blake3(data).hexdigest()
         self._backend.write(INDEX + name, [data])
         with self._lock:
-            self._tables = {**self._tables, name: _parse(name, data)}
+            self._take(name, _parse(name, data))
         return name
+
+    def _take(self, name: str, table: _Table) -> None:
+        self._tables = {**self._tables, name: table}
+        self._gone = self._gone.difference(table.packs)
+
+
+def covered_packs(backend: Backend, name: str) -> tuple[str, ...]:
+    """The packs that an index file covers.
+
+    Raises:
+        MissingFile, CorruptData.
+    """
+    return _parse(name, backend.read(INDEX + name)).packs
 
 
 def _encode(packs: list[tuple[str, Entries]]) -> bytes:
