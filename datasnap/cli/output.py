@@ -46,7 +46,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         right, whole = name.startswith(">"), name.startswith((">", "="))
         table.add_column(name.lstrip(">="), justify="right" if right else "left", no_wrap=whole)
     for row in rows:
-        cells = (cell if isinstance(cell, Text) else Text(cell) for cell in row)
+        cells = (cell if isinstance(cell, Text) else Text(_printable(cell)) for cell in row)
         table.add_row(*(_on_one_line(cell) for cell in cells))
     console().print(table)
 
@@ -71,7 +71,12 @@ def plain(text: str) -> str:
     """A name from outside, safe to print with markup and on a terminal."""
     from rich.markup import escape
 
-    return escape("".join(c if c.isprintable() else "�" for c in text))
+    return escape(_printable(text))
+
+
+def _printable(text: str) -> str:
+    """A text without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def size(count: float) -> str:

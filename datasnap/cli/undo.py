@@ -14,6 +14,9 @@ from datasnap.cli.output import SHORT, hint, plain, plural, print_json, print_ta
 if TYPE_CHECKING:
     from datasnap.undo import LoggedChange, Step
 
+#: Digits of IDs where two stand in a line: the fewest that name a snapshot.
+_SHORTER = 8
+
 _OneRef = Annotated[
     str | None,
     typer.Argument(
@@ -43,7 +46,7 @@ def reflog(
     elif ref is None:
         print_table(
             ["=when", "=ref", "=from → to", "what", "who"],
-            [[when(c.time), plain(c.ref), *_columns(c)] for c in changes],
+            [[when(c.time), c.ref, *_columns(c)] for c in changes],
         )
     else:
         print_table(
@@ -77,9 +80,9 @@ def undo(
 
 
 def _columns(change: LoggedChange) -> list[str]:
-    sides = [id[:SHORT] if id else "—".ljust(SHORT) for id in (change.before, change.after)]
+    sides = [id[:_SHORTER] if id else "—".ljust(_SHORTER) for id in (change.before, change.after)]
     what = f"{change.verb}: {change.message}" if change.message else change.verb
-    return [" → ".join(sides), plain(what), plain(change.who.partition(" <")[0])]
+    return [" → ".join(sides), what, change.who.partition(" <")[0]]
 
 
 def _outcome(step: Step) -> str:
