@@ -71,7 +71,7 @@ def read_pending(backend: Backend, branch: str) -> tuple[Pending, str] | None:
         return None
     try:
         return msgspec.json.decode(found[0], type=Pending), found[1]
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptData(
             f"the merge into '{branch}' that was begun is unreadable: {error}",
             hint="Give it up with `datasnap merge --abort`.",

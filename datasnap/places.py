@@ -93,7 +93,7 @@ def _check_format(backend: Backend) -> None:
         )
     try:
         stored = msgspec.json.decode(found[0], type=_Format)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnsupportedFormat(f"{backend.url} has an unreadable format file: {error}") from error
     if stored.format > FORMAT:
         raise UnsupportedFormat(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasnap.errors import CorruptData
-from datasnap.snapshots.objects import ObjectId, SnapshotId, unpack_object
+from datasnap.snapshots.objects import Digest, ObjectId, SnapshotId, unpack_object
 from datasnap.snapshots.reader import Source
 from datasnap.storage import Catalog, MissingRecord
 
@@ -23,12 +23,12 @@ _AT_ONCE = 512
 
 
 class _Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
-    parents: tuple[bytes, ...]
-    tree: bytes
+    parents: tuple[Digest, ...]
+    tree: Digest
 
 
 class _Tree(msgspec.Struct, frozen=True, array_like=True, tag="tree"):
-    entries: dict[str, tuple[msgspec.Raw, bytes]]
+    entries: dict[str, tuple[msgspec.Raw, Digest]]
 
 
 class _Table(msgspec.Struct, frozen=True, array_like=True, tag="table"):
@@ -38,14 +38,14 @@ class _Table(msgspec.Struct, frozen=True, array_like=True, tag="table"):
     key: msgspec.Raw
     sorted: msgspec.Raw
     profile: msgspec.Raw
-    parts: tuple[tuple[bytes, msgspec.Raw, msgspec.Raw], ...]
+    parts: tuple[tuple[Digest, msgspec.Raw, msgspec.Raw], ...]
 
 
 class _Segment(msgspec.Struct, frozen=True, array_like=True):
     rows: msgspec.Raw
     start: msgspec.Raw
-    groups: tuple[bytes, ...]
-    overlay: bytes | None = None
+    groups: tuple[Digest, ...]
+    overlay: Digest | None = None
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, tag="part"):
@@ -54,7 +54,7 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, tag="part"):
 
 class _Column(msgspec.Struct, frozen=True, array_like=True):
     field: int
-    chunk: bytes
+    chunk: Digest
 
 
 class _ColumnGroup(msgspec.Struct, frozen=True, array_like=True, tag="columngroup"):
@@ -66,7 +66,7 @@ class _Overlay(msgspec.Struct, frozen=True, array_like=True, tag="overlay"):
     deleted: msgspec.Raw
     inserted: msgspec.Raw
     patches: msgspec.Raw
-    values: bytes | None
+    values: Digest | None
 
 
 class _Values(msgspec.Struct, frozen=True, array_like=True, tag="values"):
@@ -93,7 +93,7 @@ def references(id: ObjectId, record: bytes | memoryview) -> References:
     """
     try:
         found = _decoder.decode(unpack_object(id, record))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptData(f"object {id.hex()[:16]} is of no kind that is known here") from error
     match found:
         case _Snapshot():

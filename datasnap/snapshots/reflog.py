@@ -149,7 +149,7 @@ def _put_away(backend: Backend, file: RefFile) -> Iterator[tuple[str, _Older]]:
             older = msgspec.json.decode(backend.read(LOGS + name), type=_Older)
         except MissingFile:
             return
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise CorruptData(f"a log of refs, {LOGS}{name}, is unreadable: {error}") from error
         if name in seen:
             raise CorruptData(f"a log of refs, {LOGS}{name}, goes in a circle")

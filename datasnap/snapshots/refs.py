@@ -294,7 +294,7 @@ class Refs:
             return None
         try:
             file = msgspec.json.decode(found.data, type=RefFile)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise CorruptData(f"the ref '{name}' is unreadable: {error}") from error
         return _Found(file, found.version, found.modified)
 

@@ -1,1 +1,1 @@
-"""Hostile input: every parser of stored bytes, and names, in the hands of someone who means harm."""
+"""Hostile input: every parser of stored bytes, and names, in the hands of who means harm."""

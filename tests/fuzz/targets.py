@@ -33,6 +33,7 @@ from datasnap.parquet.dictionaries import read_coded
 from datasnap.parquet.reserved import Bounds, reserve
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import FieldId, ObjectId, decode_object
+from datasnap.snapshots.reach import references
 from datasnap.storage import CHUNK, MissingFile, read_entries
 from datasnap.storage.index import _parse as parse_index
 from datasnap.storage.pack import ENTRY
@@ -105,6 +106,9 @@ def object(data: bytes) -> None:
     for kind in KINDS:
         with suppress(DatasnapError):
             _use(decode_object(id, record, kind))
+    with suppress(DatasnapError):
+        found = references(id, record)
+        assert {len(id) for id in (*found.parents, *found.objects)} <= {32}
 
 
 def record(data: bytes) -> None:
