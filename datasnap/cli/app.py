@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from datasnap.cli import data, diff, edit, gc, history, merge, past, refs, replay, store, undo
+from datasnap.cli import (
+    data,
+    diff,
+    du,
+    edit,
+    gates,
+    gc,
+    history,
+    merge,
+    past,
+    refs,
+    replay,
+    store,
+    undo,
+)
 from datasnap.cli.options import remember_repository
 
 # Plain help, not rich's panels: those take longer to draw than all else together.
@@ -43,12 +57,13 @@ def main(
             "default: .datasnap/ here or above]",
         ),
     ] = None,
+    no_hooks: Annotated[bool, typer.Option("--no-hooks", help="Call no hooks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Version tables as git versions code: branch, query and pin any version."""
-    remember_repository(repo)
+    remember_repository(repo, hooks=not no_hooks)
 
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -92,9 +107,14 @@ _VERBS: dict[str, Callable[..., None]] = {
     "copy": edit.copy,
     "set-key": edit.set_key,
     "drop": edit.drop,
+    "check": gates.check,
+    "checks": gates.checks,
+    "publish": gates.publish,
+    "protect": gates.protect,
     "optimize": edit.optimize,
     "gc": gc.gc,
-    "verify": store.verify,
+    "du": du.du,
+    "verify": verify.verify,
 }
 for _verb, _function in _VERBS.items():
     app.command(_verb)(_function)
