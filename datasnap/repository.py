@@ -13,6 +13,7 @@ import datasnap.naming as naming
 import datasnap.past as past
 import datasnap.replay as replay
 import datasnap.undo as undoing
+import datasnap.verify as verifying
 from datasnap.config import Settings, cache_folder, default_author, load_settings
 from datasnap.errors import CorruptData
 from datasnap.progress import Progress, silent
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
-    from datasnap.verify import Report
 
 
 class StoreSize(NamedTuple):
@@ -202,6 +202,8 @@ class Repository:
     redo = undoing.redo
     gc = sweep.collect
     undo_gc = sweep.undo_gc
+    verify = verifying.verify
+    repair = verifying.repair
 
     def connect(self, at: str = "HEAD") -> duckdb.DuckDBPyConnection:
         """A DuckDB connection at a snapshot; see `datasnap.query.session`."""
@@ -226,18 +228,6 @@ class Repository:
         from datasnap.query.session import connect
 
         return connect(self, self._resolve_or_empty(at), query=query)
-
-    def verify(self, deep: bool = False, *, progress: Progress = silent) -> Report:
-        """Check what the refs reach.
-
-        Args:
-            deep: False: every object is present and hashes to its ID, every chunk is present and
-                as it was written (its checksum). True: every chunk is also decoded, and its
-                values hashed again to its ID.
-        """
-        from datasnap.verify import verify
-
-        return verify(self, deep=deep, progress=progress)
 
     def optimize(
         self,

@@ -21,6 +21,7 @@ from datasnap.cli import (
     replay,
     store,
     undo,
+    verify,
 )
 from datasnap.cli.options import remember_repository
 

@@ -1,4 +1,4 @@
-"""Verbs about the repository as a whole: init, status, ls, verify."""
+"""Verbs about the repository as a whole: init, status, ls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from datasnap.cli.output import (
     plural,
     print_json,
     print_table,
-    progress_bar,
     say,
     size,
     when,
@@ -99,42 +98,6 @@ def ls(ref: Revision = "HEAD", json: Json = False) -> None:
             for t in tables
         ],
     )
-
-
-def verify(
-    deep: Annotated[
-        bool,
-        typer.Option(
-            "--deep/--quick",
-            help="Also decode every chunk and hash its values again, or only check its bytes.",
-        ),
-    ] = True,
-    json: Json = False,
-) -> None:
-    """Check that all data is present, intact, and what its ID says."""
-    repository = the_repository()
-    with progress_bar() as progress:
-        report = repository.verify(deep=deep, progress=progress)
-    if json:
-        import msgspec
-
-        print_json({**msgspec.to_builtins(report), "ok": report.ok})
-    else:
-        say(
-            f"{plural(report.snapshots, 'snapshot')}, {plural(report.tables, 'table version')}, "
-            f"{plural(report.chunks, 'chunk')} ({size(report.bytes)}) "
-            f"in {plural(report.packs, 'pack')}"
-        )
-        for problem in report.problems:
-            say(f"[red]✗[/] {plain(problem.where)}: {plain(problem.message)}")
-        if report.ok:
-            how = "present, intact, and hash to their IDs" if deep else "present and intact"
-            say(f"[green]✓[/] all are {how}")
-    if not report.ok:
-        from datasnap.errors import CorruptData
-
-        count = plural(len(report.problems), "problem")
-        raise CorruptData(f"{count} found", hint="Other versions of the tables are not affected.")
 
 
 def _waiting_merge(repository: Repository) -> dict[str, Any] | None:

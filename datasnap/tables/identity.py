@@ -128,11 +128,19 @@ def _feed(update: Update, array: pa.Array) -> None:
 def _validity(array: pa.Array) -> npt.NDArray[np.bool_] | None:
     if array.null_count == 0:
         return None
-    return np.asarray(array.is_valid())
+    return _booleans(array.is_valid())
 
 
 def _booleans(array: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(array if array.null_count == 0 else array.fill_null(False))
+    """A boolean array, false where it is null. (Arrow's own conversion would import pandas.)"""
+    if array.null_count:
+        array = array.fill_null(False)
+    data = array.buffers()[1]
+    if data is None:
+        return np.zeros(len(array), bool)
+    bits = np.frombuffer(data, np.uint8)
+    end = array.offset + len(array)
+    return np.unpackbits(bits, count=end, bitorder="little")[array.offset :].view(np.bool_)
 
 
 def _pack_bits(values: npt.NDArray[np.bool_]) -> bytes:
@@ -162,7 +170,7 @@ def _feed_bytes(update: Update, array: pa.Array) -> None:
 
 def _has_bytes_under_nulls(array: pa.Array) -> bool:
     lengths = _lengths(array, None)
-    return bool(lengths[~np.asarray(array.is_valid())].any())
+    return bool(lengths[~_booleans(array.is_valid())].any())
 
 
 def _as_list(array: pa.Array) -> pa.Array:

@@ -180,7 +180,7 @@ def test_damage_is_told_by_table_and_chunk(full: Repository) -> None:
         fresh.snapshot("main").table("rides").to_arrow()
     with pytest.raises(duckdb.Error, match="damaged"):
         fresh.connect("main").sql("SELECT sum(hash(COLUMNS(*))) FROM rides").fetchall()
-    report = fresh.verify()
+    report = fresh.verify(deep=True)
     assert not report.ok
     assert "rides@" in report.problems[0].where
     assert "column" in report.problems[0].where
