@@ -1,9 +1,9 @@
 """The log of all refs, and taking changes back by it.
 
 An undo is a change like any other and is logged as one, with the operation that it takes back; so
-is a redo, which takes back an undo. What an undo takes back is therefore read from the log alone:
-the newest change that is no undo and that no later entry, itself in force, took back. What was
-changed together (a branch renamed: two refs) is taken back together.
+is a redo, which takes back an undo. So the log alone tells what an undo takes back: the newest
+change that is no undo itself and that nothing took back; and a redo, the newest undo that nothing
+took back. What was changed together (a branch renamed: two refs) is taken back together.
 
 What `switch` sets, HEAD, is not logged: which branch is the current one changes no data. An undo
 moves it only where a rename did, too.
@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from datasnap.errors import Conflict, CorruptData, UnknownName, UsageError
+from datasnap.gates.protection import check_direct
 from datasnap.pending import check_not_settled, forget_pending, move_pending
 from datasnap.snapshots.history import added
 from datasnap.snapshots.objects import ObjectId, SnapshotId
@@ -140,7 +141,7 @@ def undo(repository: Repository, ref: str | None = None, *, dry_run: bool = Fals
         UsageError: there is nothing to undo; the newest change is another person's and no ref
             was named; the current branch would go; a merge waits, partly settled.
         Conflict: the ref is not where that change left it.
-        UnknownName: there was never such a ref.
+        UnknownName: there was never such a ref. Refused: the branch is protected.
     """
     return _take_back(repository, "undo", ref, dry_run)
 
@@ -177,6 +178,8 @@ def _take_back(repository: Repository, way: Way, ref: str | None, dry_run: bool)
     steps = [each.step for each in planned]
     _check_head(repository.refs, steps)
     for step in steps:
+        if step.kind == "branch":
+            check_direct(repository, step.name, way)
         if step.kind == "branch" and step.name not in _renamed(steps):
             check_not_settled(repository.backend, step.name)
     what = _what(found.entry)
@@ -188,7 +191,7 @@ def _take_back(repository: Repository, way: Way, ref: str | None, dry_run: bool)
 
 def _newest(refs: Refs, way: Way, ref: str | None) -> _Change:
     """The change that is to be taken back."""
-    changes = _in_force(_newest_first(refs, _chosen(refs, ref)))
+    changes = _left(_newest_first(refs, _chosen(refs, ref)))
     found = next((change for change in changes if _is_for(change, way)), None)
     if found is None:
         of = f" of '{ref}'" if ref else ""
@@ -205,17 +208,15 @@ def _newest(refs: Refs, way: Way, ref: str | None) -> _Change:
     return found
 
 
-def _in_force(changes: Iterable[_Change]) -> Iterator[_Change]:
-    """Those of some changes, newest first, that none later of the same ref took back: none that
-    is in force itself."""
+def _left(changes: Iterable[_Change]) -> Iterator[_Change]:
+    """Those of some changes, newest first, that nothing took back."""
     taken_back: set[tuple[Kind, str, str]] = set()
     for change in changes:
         kind, name, entry = change
-        if (kind, name, entry.operation) in taken_back:
-            continue
         if entry.undoes:
             taken_back.add((kind, name, entry.undoes))
-        yield change
+        if (kind, name, entry.operation) not in taken_back:
+            yield change
 
 
 def _is_for(change: _Change, way: Way) -> bool:
@@ -223,13 +224,13 @@ def _is_for(change: _Change, way: Way) -> bool:
 
 
 def _made_together(refs: Refs, way: Way, found: _Change) -> list[_Change]:
-    """All changes of one operation that are still in force."""
+    """All changes of one operation that nothing took back."""
     since = found.entry.stored - _TOGETHER
     together = [found]
     for kind, name in refs.logged():
         if (kind, name) == found[:2]:
             continue
-        for change in _in_force(_of_one(refs, kind, name)):
+        for change in _left(_of_one(refs, kind, name)):
             if change.entry.stored < since:
                 break
             if change.entry.operation == found.entry.operation and _is_for(change, way):
