@@ -55,6 +55,17 @@ class GcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reflog_days: Annotated[float, msgspec.Meta(ge=0)]
 
 
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which snapshots `prune` keeps; see `datasnap.lifecycle.policy`."""
+
+    keep_last: Annotated[int, msgspec.Meta(ge=0)]
+    keep_within: str
+    keep_daily: Annotated[int, msgspec.Meta(ge=0)]
+    keep_weekly: Annotated[int, msgspec.Meta(ge=0)]
+    keep_monthly: Annotated[int, msgspec.Meta(ge=0)]
+    keep_yearly: Annotated[int, msgspec.Meta(ge=0)]
+
+
 class SqlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a connection offers."""
 
@@ -75,6 +86,7 @@ class Settings(
     imports: ImportSettings
     sql: SqlSettings
     gc: GcSettings
+    retention: RetentionSettings
 
 
 def load_settings(repository_toml: bytes | None = None) -> Settings:

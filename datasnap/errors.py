@@ -134,5 +134,23 @@ class CorruptData(DatasnapError):
     """Stored bytes that are not what was written: truncated, flipped, missing or hostile."""
 
 
+class PrunedSnapshot(DatasnapError):
+    """A snapshot whose data were let go on purpose: it is only a line of the log now.
+
+    Args:
+        snapshot: its ID, 64 hex digits.
+        who, when, policy: of the prune: what was to be kept.
+    """
+
+    def __init__(self, snapshot: str, who: str, when: str, policy: str) -> None:
+        super().__init__(
+            f"snapshot {snapshot[:12]} was pruned on {when} by {who} (to keep {policy}); "
+            "its data are gone",
+            hint="`datasnap log` marks such snapshots; take the nearest other one. If no garbage "
+            "was collected since: `datasnap prune --undo`.",
+        )
+        self.snapshot, self.who, self.when = snapshot, who, when
+
+
 class StorageError(DatasnapError):
     """The store below could not do what was asked: disk full, no permission, network down."""

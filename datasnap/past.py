@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,14 +100,23 @@ def bisect(
         good: None: the first snapshot of the line.
         report: told each step as it is done.
 
+    Pruned snapshots cannot be asked. Those right before the first bad one are `untold`.
+
     Raises:
         UnknownName, AmbiguousId; BadQuery: it is no such SQL. BadRange: it is not true at
-        `good`, not false at `bad`, or `good` is not on the line.
+        `good`, not false at `bad`, or `good` is not on the line. PrunedSnapshot: of an end.
     """
     from datasnap.history.bisect import bisect, line_of
     from datasnap.query.predicate import Predicate
 
     test = Predicate(repository, predicate)
     start = None if good is None else repository.resolve(good)
-    line = line_of(repository.revisions.first_parents(repository.resolve(bad)), start)
-    return bisect(line, test.at, report or (lambda step: None))
+    end, pruned = repository.resolve(bad), repository.objects.pruned
+    for named in (start or end, end):
+        pruned.check(named)
+    line = line_of(repository.revisions.first_parents(end), start)
+    kept = [id for id in line if id not in pruned.ids]
+    found = bisect(kept, test.at, report or (lambda step: None))
+    digits = [id.hex() for id in line]
+    between = digits[digits.index(found.last_good) + 1 : digits.index(found.first_bad)]
+    return replace(found, untold=tuple(between))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import datasnap.lifecycle.prune as pruning
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
 import datasnap.naming as naming
@@ -20,6 +21,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
 from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import Refs
 from datasnap.snapshots.revisions import Revisions
@@ -63,7 +65,7 @@ class Repository:
             pack_bytes=storage.pack_mib << 20,
             cache_bytes=storage.cache_mib << 20,
         )
-        self.objects = ObjectReader(self.store)
+        self.objects = ObjectReader(self.store, Pruned(backend))
         self.refs = Refs(backend, self._author)
         #: Idle ones, for the next transaction. Closed before the interpreter ends, which DuckDB
         #: else complains about.
@@ -200,6 +202,8 @@ class Repository:
     reflog = undoing.reflog
     undo = undoing.undo
     redo = undoing.redo
+    prune = pruning.prune
+    undo_prune = pruning.undo_prune
     gc = sweep.collect
     undo_gc = sweep.undo_gc
     verify = verifying.verify
@@ -282,7 +286,7 @@ class Repository:
 
     def tree(self, id: SnapshotId) -> objects.Tree:
         """The tables of a snapshot, as stored."""
-        return self.objects.get(self.objects.get(id, objects.Snapshot).tree, objects.Tree)
+        return self.objects.tree(id)
 
     def log_table(self, start: SnapshotId) -> pa.Table:
         """The history that leads to a snapshot, newest first, as `log()` gives it in SQL."""

@@ -122,8 +122,17 @@ class Snapshot:
         return f"<datasnap snapshot {self.id[:12]} {self.time:%Y-%m-%d %H:%M} {self.message!r}>"
 
     @property
+    def pruned(self) -> bool:
+        """Whether its data were let go: then it is only a line of the log."""
+        return self._id in self._repository.objects.pruned.ids
+
+    @property
     def tables(self) -> list[str]:
-        """Names of its tables, sorted."""
+        """Names of its tables, sorted.
+
+        Raises:
+            PrunedSnapshot: its data were let go.
+        """
         return list(self._tree.entries)
 
     def table(self, name: str) -> TableVersion:
@@ -155,4 +164,4 @@ class Snapshot:
 
     @cached_property
     def _tree(self) -> objects.Tree:
-        return self._repository.objects.get(self._stored.tree, objects.Tree)
+        return self._repository.tree(self._id)

@@ -19,6 +19,7 @@ from datasnap.cli import (
     past,
     refs,
     replay,
+    retention,
     store,
     undo,
     verify,
@@ -114,6 +115,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "protect": gates.protect,
     "optimize": edit.optimize,
     "gc": gc.gc,
+    "prune": retention.prune,
     "du": du.du,
     "verify": verify.verify,
 }

@@ -148,11 +148,13 @@ def _range(repository: Repository, word: str) -> Diff:
 def _newest(repository: Repository, words: Sequence[str]) -> Diff:
     """What the newest snapshot changed; of the first one, all that it holds."""
     from datasnap.diff.tables import diff_trees
+    from datasnap.snapshots.kept import nearest_kept
     from datasnap.snapshots.objects import Entry, ObjectId, SnapshotId
 
     newest = repository.snapshot("HEAD")
-    if newest.parents:
-        return repository.diff(newest.parents[0], newest.id)
+    kept = nearest_kept(repository.objects, [repository.resolve(p) for p in newest.parents[:1]])
+    if kept:
+        return repository.diff(kept[0].hex(), newest.id)
     id = repository.resolve(newest.id)
     nothing: tuple[SnapshotId, dict[str, Entry]] = (SnapshotId(ObjectId(b"")), {})
     return diff_trees(repository.scanner, nothing, (id, repository.tree(id).entries))

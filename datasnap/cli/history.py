@@ -62,9 +62,7 @@ def log(
         refs = names.get(snapshot.id, [])
         if oneline:
             counts = f" [dim]{_counts(event)}[/]" if event else ""
-            say(
-                f"{_title(snapshot.id[:SHORT], refs)} {plain(first_line(snapshot.message))}{counts}"
-            )
+            say(f"{_title(snapshot, refs, SHORT)} {plain(first_line(snapshot.message))}{counts}")
             continue
         if count:
             say("")
@@ -87,7 +85,7 @@ def print_snapshot(snapshot: Snapshot, refs: list[str], event: TableEvent | None
     Args:
         event: what it did to the table that was asked for.
     """
-    say(_title(f"snapshot {snapshot.id}", refs))
+    say(_title(snapshot, refs))
     if len(snapshot.parents) > 1:
         say(f"Merge:   {' '.join(parent[:SHORT] for parent in snapshot.parents)}")
     say(f"Author:  {plain(snapshot.author)}")
@@ -102,9 +100,12 @@ def print_snapshot(snapshot: Snapshot, refs: list[str], event: TableEvent | None
             say(f"    {plain(line)}")
 
 
-def _title(text: str, refs: list[str]) -> str:
+def _title(snapshot: Snapshot, refs: list[str], digits: int | None = None) -> str:
+    """The ID, or so many digits of it, with what is to be said beside it."""
+    text = snapshot.id[:digits] if digits else f"snapshot {snapshot.id}"
     decoration = f" [green]({', '.join(map(plain, refs))})[/]" if refs else ""
-    return f"[yellow]{text}[/]{decoration}"
+    pruned = " [red](pruned)[/]" if snapshot.pruned else ""
+    return f"[yellow]{text}[/]{decoration}{pruned}"
 
 
 def _rows(event: TableEvent) -> str:
@@ -139,15 +140,17 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a snapshot and its changes, or a table and its columns."""
+    from datasnap.versions import TableVersion
+
     repository = the_repository()
     found = _find(repository, what)
-    if hasattr(found, "tables"):
-        _show_snapshot(repository, found, json)
-    else:
+    if isinstance(found, TableVersion):
         _show_table(found, json)
+    else:
+        _show_snapshot(repository, found, json)
 
 
-def _find(repository: Repository, what: str) -> Any:
+def _find(repository: Repository, what: str) -> Snapshot | TableVersion:
     """The snapshot or table meant: a ref wins over a table of the same name."""
     if "@" in what and "@{" not in what.partition("@")[0] + "@" + what.partition("@")[2][:1]:
         return repository.table(what)
@@ -161,12 +164,12 @@ def _find(repository: Repository, what: str) -> Any:
 
 
 def _show_snapshot(repository: Repository, snapshot: Snapshot, json: bool) -> None:
-    changes = _changes(repository, snapshot)
+    changes = [] if snapshot.pruned else _changes(repository, snapshot)
     names = refs_of_snapshots(repository).get(snapshot.id, [])
     if json:
         print_json({**_as_json(snapshot, names), "changes": changes})
         return
-    say(_title(f"snapshot {snapshot.id}", names))
+    say(_title(snapshot, names))
     for parent in snapshot.parents:
         say(f"Parent:  {parent[:SHORT]}")
     say(f"Author:  {plain(snapshot.author)}")
@@ -178,6 +181,10 @@ def _show_snapshot(repository: Repository, snapshot: Snapshot, json: bool) -> No
         for line in snapshot.message.strip().splitlines():
             say(f"    {plain(line)}")
     say("")
+    if snapshot.pruned:
+        say("Its data are gone")
+        return
+    _say_if_parent_is_pruned(repository, snapshot)
     if not changes:
         say("Changes no table")
         return
@@ -220,8 +227,9 @@ def _show_table(table: TableVersion, json: bool) -> None:
 
 
 def _changes(repository: Repository, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Tables that differ from the first parent's: by ID, so nothing is read."""
-    parent = repository.snapshot(snapshot.parents[0]) if snapshot.parents else None
+    """Tables that differ from the first parent's: by ID, so nothing is read. Where that was
+    pruned, from the nearest one before it that was not."""
+    parent = _nearest_parent(repository, snapshot)
     before = {name: parent.table(name) for name in parent.tables} if parent else {}
     after = {name: snapshot.table(name) for name in snapshot.tables}
     changes = []
@@ -237,6 +245,24 @@ def _changes(repository: Repository, snapshot: Snapshot) -> list[dict[str, Any]]
             }
         )
     return changes
+
+
+def _nearest_parent(repository: Repository, snapshot: Snapshot) -> Snapshot | None:
+    from datasnap.snapshots.kept import nearest_kept
+
+    parents = [repository.resolve(parent) for parent in snapshot.parents[:1]]
+    kept = nearest_kept(repository.objects, parents)
+    return repository.snapshot(kept[0].hex()) if kept else None
+
+
+def _say_if_parent_is_pruned(repository: Repository, snapshot: Snapshot) -> None:
+    if not snapshot.parents or not repository.snapshot(snapshot.parents[0]).pruned:
+        return
+    nearest = _nearest_parent(repository, snapshot)
+    if nearest is None:
+        say("All before it was pruned: these are its tables")
+    else:
+        say(f"Against {nearest.id[:SHORT]}, as its parent was pruned:")
 
 
 def refs_of_snapshots(repository: Repository) -> dict[str, list[str]]:
@@ -269,5 +295,6 @@ def _as_json(snapshot: Snapshot, refs: list[str]) -> dict[str, Any]:
         "message": snapshot.message,
         "metadata": snapshot.metadata,
         "refs": [name.removeprefix("HEAD → ").removeprefix("tag ") for name in refs],
-        "tables": snapshot.tables,
+        "tables": None if snapshot.pruned else snapshot.tables,
+        "pruned": snapshot.pruned,
     }

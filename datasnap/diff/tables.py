@@ -14,7 +14,8 @@ from datasnap.diff.records import Columns, RowDiff
 from datasnap.diff.rows import RowChanges, row_changes
 from datasnap.errors import UnknownName
 from datasnap.snapshots.history import merge_base
-from datasnap.snapshots.objects import Entry, Snapshot, SnapshotId, Table, Tree
+from datasnap.snapshots.kept import nearest_kept
+from datasnap.snapshots.objects import Entry, SnapshotId, Table
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.tables.scan import Scanner
 
@@ -245,9 +246,11 @@ def fields_in_common(
 
     def count() -> int:
         base = merge_base(objects, a, b)
-        if base is None:
+        # Where that was pruned: before it there were no more.
+        kept = nearest_kept(objects, [base]) if base else ()
+        if not kept:
             return 0
-        entries = objects.get(objects.get(base, Snapshot).tree, Tree).entries
+        entries = objects.tree(kept[0]).entries
         return objects.get(entries[table].id, Table).next_field if table in entries else 0
 
     return count

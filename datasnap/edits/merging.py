@@ -177,5 +177,4 @@ class MergeVerbs(ColumnVerbs):
         return self._objects.get(entry.id, objects.Table) if entry else None
 
     def _entries_of(self, id: SnapshotId) -> Mapping[str, Entry]:
-        snapshot = self._objects.get(id, objects.Snapshot)
-        return self._objects.get(snapshot.tree, objects.Tree).entries
+        return self._objects.tree(id).entries

@@ -96,7 +96,7 @@ class UnitOfWork:
         repository = self._repository
         self._base = self._detached or self._head_of_branch()
         self._session = repository.store.session()
-        self._objects = ObjectReader(self._session)
+        self._objects = ObjectReader(self._session, repository.objects.pruned)
         self._chunks = ChunkWriter(self._session)
         self._scanner = Scanner(self._session, self._objects, repository.column_caches)
         self._tree = self._base_tree()
@@ -193,7 +193,7 @@ class UnitOfWork:
     def _base_tree(self) -> objects.Tree:
         if self._base is None:
             return objects.Tree({})
-        return self._objects.get(self._objects.get(self._base, objects.Snapshot).tree, objects.Tree)
+        return self._objects.tree(self._base)
 
     def _entry(self, table: str) -> Entry | None:
         return self._entries.get(table, self._tree.entries.get(table))

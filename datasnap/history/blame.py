@@ -13,7 +13,7 @@ from datasnap.history.key import Key, key_values, shown_key
 from datasnap.history.rows import RowFinder
 from datasnap.history.walk import table_at, unknown_table
 from datasnap.parquet import restore
-from datasnap.snapshots.history import log
+from datasnap.snapshots.kept import kept_log
 from datasnap.snapshots.objects import FieldId, Snapshot, SnapshotId, Table, TableId
 from datasnap.tables.manifest import arrow_schema, fields_by_name
 from datasnap.tables.scan import Scanner
@@ -78,7 +78,7 @@ def blame(scanner: Scanner, start: SnapshotId, name: str, key: Key) -> Blame:
         UnknownName: there is no such table or row at `start`. BadKey: see `key_values`.
     """
     objects = scanner.objects
-    id = table_at(objects, objects.get(start, Snapshot), name)
+    id = table_at(objects, start, name)
     if id is None:
         raise unknown_table(objects, start, name)
     table = objects.get(id, Table)
@@ -110,11 +110,11 @@ def _trace(
     objects = scanner.objects
     origins: dict[FieldId, tuple[SnapshotId, Snapshot]] = {}
     waiting: dict[SnapshotId, Traced] = {start: {field: field for field in fields}}
-    for id, snapshot in log(objects, start):
+    for id, snapshot in kept_log(objects, start):
         left = waiting.pop(id, {})
-        after = table_at(objects, snapshot, name)
+        after = table_at(objects, id, name)
         for parent in snapshot.parents if left else ():
-            before = table_at(objects, objects.get(parent, Snapshot), name)
+            before = table_at(objects, parent, name)
             passed = _passed_on(finder, before, after, left)
             waiting.setdefault(parent, {}).update(passed)
             left = {field: here for field, here in left.items() if field not in passed}

@@ -14,7 +14,7 @@ from datasnap.diff.rows import common_key
 from datasnap.errors import UnknownName
 from datasnap.history.changes import Counts, TableEvent, count_cells, count_rows, pairs_of
 from datasnap.history.walk import newest_table, read_table, table_at, tables_before
-from datasnap.snapshots.history import log
+from datasnap.snapshots.kept import kept_log
 from datasnap.snapshots.objects import FieldId, Snapshot, SnapshotId, Table, TableId
 from datasnap.tables.manifest import arrow_schema, fields_by_name
 from datasnap.tables.scan import Scanner
@@ -52,11 +52,11 @@ def column_events(
     """
     objects = scanner.objects
     newest = newest_table(objects, start, name)
-    at_start = read_table(objects, table_at(objects, objects.get(start, Snapshot), name))
+    at_start = read_table(objects, table_at(objects, start, name))
     tracked = {start: _Tracked(column, _fields(at_start).get(column))}
     found = False
-    for id, snapshot in log(objects, start):
-        now, after = tracked.pop(id), table_at(objects, snapshot, name)
+    for id, snapshot in kept_log(objects, start):
+        now, after = tracked.pop(id), table_at(objects, id, name)
         befores = tables_before(objects, snapshot, name)
         steps = [_step(scanner, before, after, now) for before in befores]
         found = found or now.field is not None

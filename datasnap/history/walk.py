@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from datasnap.errors import UnknownName
-from datasnap.snapshots.history import log
-from datasnap.snapshots.objects import Entry, Snapshot, SnapshotId, Table, TableId, Tree
+from datasnap.snapshots.kept import kept_log
+from datasnap.snapshots.objects import Snapshot, SnapshotId, Table, TableId
 from datasnap.snapshots.reader import ObjectReader
 
 
@@ -27,14 +27,15 @@ class Touch(NamedTuple):
 
 def touches(objects: ObjectReader, start: SnapshotId, name: str) -> Iterator[Touch]:
     """The snapshots, among one and its ancestors, that changed a table. A merge that has the
-    table as one of its parents has it did not.
+    table as one of its parents has it did not. Those that were pruned are stepped over.
 
-    Raises (when it has looked everywhere):
-        UnknownName: there never was such a table.
+    Raises:
+        PrunedSnapshot: the first one was.
+        UnknownName: there never was such a table (when it has looked everywhere).
     """
     found = False
-    for id, snapshot in log(objects, start):
-        after = table_at(objects, snapshot, name)
+    for id, snapshot in kept_log(objects, start):
+        after = table_at(objects, id, name)
         befores = tables_before(objects, snapshot, name)
         if after not in befores:
             found = True
@@ -56,16 +57,15 @@ def newest_table(objects: ObjectReader, start: SnapshotId, name: str) -> TableId
     raise unknown_table(objects, start, name)
 
 
-def table_at(objects: ObjectReader, snapshot: Snapshot, name: str) -> TableId | None:
+def table_at(objects: ObjectReader, id: SnapshotId, name: str) -> TableId | None:
     """The table of that name in a snapshot."""
-    entry = _entries(objects, snapshot).get(name)
+    entry = objects.tree(id).entries.get(name)
     return entry.id if entry else None
 
 
 def tables_before(objects: ObjectReader, snapshot: Snapshot, name: str) -> list[TableId | None]:
     """The table of that name in each parent of a snapshot; without parents, there is none."""
-    parents = objects.get_many(snapshot.parents, Snapshot)
-    return [table_at(objects, parent, name) for parent in parents] or [None]
+    return [table_at(objects, parent, name) for parent in snapshot.parents] or [None]
 
 
 def read_table(objects: ObjectReader, id: TableId | None) -> Table | None:
@@ -75,9 +75,5 @@ def read_table(objects: ObjectReader, id: TableId | None) -> Table | None:
 
 def unknown_table(objects: ObjectReader, start: SnapshotId, name: str) -> UnknownName:
     """Says that there is no such table, and which there are."""
-    known = _entries(objects, objects.get(start, Snapshot))
+    known = objects.tree(start).entries
     return UnknownName("table", name, known, where=f"at {start.hex()[:12]} or before")
-
-
-def _entries(objects: ObjectReader, snapshot: Snapshot) -> dict[str, Entry]:
-    return objects.get(snapshot.tree, Tree).entries

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from datasnap.errors import CorruptData
 from datasnap.lifecycle.roots import Root, RootKind, roots
 from datasnap.progress import Progress, silent
+from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
 from datasnap.storage import PACKS, Catalog, MissingRecord, make_catalog, read_entries
 from datasnap.storage.pack import ENTRY, OBJECT, Entries
@@ -176,13 +177,16 @@ def _mark(
     """Mark what the roots hold, and say what each adds to those before it."""
     lengths, holders = marks.catalog.lengths, []
     before, snapshots = 0, 0
+    # What has a name is held whole, even if it got it in the moment in which it was pruned.
+    named = {id for root in found if root.kind != "reflog" for id in root.snapshots}
+    cut = read_pruned(repository.backend) - named
     for done, root in enumerate(found):
         ids = list(root.snapshots)
         if root.kind == "reflog":
             # What an earlier collection took holds nothing any more.
             ids = [id for id, row in zip(ids, marks.catalog.find(ids), strict=True) if row >= 0]
         try:
-            mark(repository.store, marks, ids)
+            mark(repository.store, marks, ids, cut=cut)
         except MissingRecord as error:
             raise CorruptData(
                 f"{root.kind} '{root.name}' leads to something that is missing: {error.message}",

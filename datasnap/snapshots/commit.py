@@ -150,9 +150,7 @@ def _put_snapshot(
 
 
 def _tree(objects: ObjectReader, snapshot: SnapshotId | None) -> Tree:
-    if snapshot is None:
-        return Tree({})
-    return objects.get(objects.get(snapshot, Snapshot).tree, Tree)
+    return Tree({}) if snapshot is None else objects.tree(snapshot)
 
 
 def _check_untouched(base: Tree, head: Tree, changes: Changes, branch: str) -> None:

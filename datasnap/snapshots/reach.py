@@ -150,11 +150,12 @@ class Marks:
 def mark(
     source: Source,
     marks: Marks,
-    snapshots: Iterable[SnapshotId],
+    snapshots: Iterable[ObjectId],
     *,
     cut: Collection[SnapshotId] = (),
 ) -> None:
-    """Mark all that snapshots and their ancestors reach, unless it is marked already.
+    """Mark all that snapshots (or other objects) and their ancestors reach, unless it is marked
+    already.
 
     Args:
         cut: snapshots whose data are not wanted, nor need be there: they alone are marked.

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from datasnap.errors import CorruptData
-from datasnap.snapshots.objects import Object, ObjectId, decode_object
+from datasnap.snapshots.objects import (
+    Object,
+    ObjectId,
+    Snapshot,
+    SnapshotId,
+    Tree,
+    decode_object,
+)
+from datasnap.snapshots.pruned import Pruned
 
 T = TypeVar("T", bound=Object)
 
@@ -23,10 +31,14 @@ class Source(Protocol):
 
 
 class ObjectReader:
-    """Decoded, verified objects; safe to share between threads."""
+    """Decoded, verified objects; safe to share between threads.
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    Attributes:
+        pruned: snapshots without trees.
+    """
+
+    def __init__(self, source: Source, pruned: Pruned | None = None) -> None:
+        self._source, self.pruned = source, pruned or Pruned()
         self._cache: OrderedDict[ObjectId, Object] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -37,6 +49,20 @@ class ObjectReader:
             CorruptData: it is missing, damaged or of another kind.
         """
         return self.get_many([id], kind)[0]
+
+    def forget(self) -> None:
+        """Keep nothing of what was read so far."""
+        with self._lock:
+            self._cache.clear()
+
+    def tree(self, id: SnapshotId) -> Tree:
+        """The tables of a snapshot.
+
+        Raises:
+            PrunedSnapshot: its data were let go. CorruptData: as `get`.
+        """
+        self.pruned.check(id)
+        return self.get(self.get(id, Snapshot).tree, Tree)
 
     def peek(self, id: ObjectId, kind: type[T]) -> T:
         """One object that is not kept: large, or not wanted again.

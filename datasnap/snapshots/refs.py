@@ -26,6 +26,7 @@ import msgspec
 
 from datasnap.errors import Conflict, CorruptData, InvalidName, RefExists, UnknownName
 from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reflog import LogEntry, RefFile, Why, entries, older_files, with_entry
 from datasnap.storage import Backend
 
@@ -204,8 +205,10 @@ class Refs:
         Every change of every ref is made here.
 
         Raises:
-            Conflict: another writer changed it first.
+            Conflict: another writer changed it first. PrunedSnapshot: it would lead to one.
         """
+        if to is not None and why.verb != "commit":  # which makes its snapshot
+            Pruned(self._backend).check(to)
         if expected is not None:
             found: _Found | None = _Found(expected.file, expected.version, expected.modified)
         else:

@@ -19,6 +19,10 @@ FILE_KINDS = ("packs", "index", "refs", "HEAD", "merging", "logs", "quarantine",
 FILE_STEPS = ("opened", "torn", "written", "synced", "renamed", "durable")
 #: Steps between files.
 STEPS = (
+    "purge.rewritten",
+    "purge.mapped",
+    "purge.moved",
+    "purge.erased",
     "commit.stored",
     "commit.done",
     "delete.done",
@@ -29,6 +33,10 @@ STEPS = (
     "gc.repacked",
     "gc.quarantined",
     "gc.deleted",
+    "prune.done",
+    "archive.copied",
+    "archive.known",
+    "archive.done",
 )
 
 Watcher = Callable[[str], None]

@@ -1,0 +1,179 @@
+"""Verbs about data that are old: prune, archive."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datasnap.cli.options import Json, the_repository
+from datasnap.cli.output import (
+    SHORT,
+    first_line,
+    hint,
+    plain,
+    plural,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    size,
+    when,
+)
+from datasnap.errors import UsageError
+
+if TYPE_CHECKING:
+    from datasnap.lifecycle.gc import GcPlan
+    from datasnap.lifecycle.policy import Policy
+    from datasnap.lifecycle.prune import PrunePlan
+    from datasnap.snapshots.objects import Snapshot
+
+_Last = Annotated[
+    int | None, typer.Option("--keep-last", metavar="N", min=1, help="Keep the newest N.")
+]
+_Within = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-within", metavar="TIME", help="… all of that time before the newest: 30d."
+    ),
+]
+_Daily = Annotated[
+    int | None,
+    typer.Option("--keep-daily", metavar="N", min=1, help="… the newest of each of N days."),
+]
+_Weekly = Annotated[
+    int | None, typer.Option("--keep-weekly", metavar="N", min=1, help="… of each of N weeks.")
+]
+_Monthly = Annotated[
+    int | None, typer.Option("--keep-monthly", metavar="N", min=1, help="… of each of N months.")
+]
+_Yearly = Annotated[
+    int | None, typer.Option("--keep-yearly", metavar="N", min=1, help="… of each of N years.")
+]
+
+
+def prune(
+    keep_last: _Last = None,
+    keep_within: _Within = None,
+    keep_daily: _Daily = None,
+    keep_weekly: _Weekly = None,
+    keep_monthly: _Monthly = None,
+    keep_yearly: _Yearly = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be kept, why, and what not.")
+    ] = False,
+    gc: Annotated[bool, typer.Option("--gc", help="Then collect garbage.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the newest prune back, if all is still there.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Let go of the data of old snapshots; the log keeps them.
+
+    What is kept is said for each branch; days, weeks and so on count that have any snapshot, in
+    UTC. Branches, tags, pins and what merges need are always kept. Without options it is what the
+    section [retention] of the settings says.
+    """
+    policy = _policy(keep_last, keep_within, keep_daily, keep_weekly, keep_monthly, keep_yearly)
+    if undo:
+        if policy or dry_run or gc:
+            raise UsageError("--undo goes with no other option")
+        _undo(json)
+        return
+    if dry_run and gc:
+        raise UsageError("--dry-run and --gc exclude each other")
+    repository = the_repository()
+    with progress_bar() as progress:
+        plan = repository.prune(policy or None, dry_run=dry_run, progress=progress)
+        collected = repository.gc(progress=progress) if gc else None
+    if json:
+        print_json(_as_json(plan, dry_run, collected))
+    else:
+        _show(plan, dry_run, collected)
+
+
+def _undo(json: bool) -> None:
+    undone = the_repository().undo_prune()
+    if json:
+        print_json(
+            {
+                "who": undone.who,
+                "time": _time(undone.time),
+                "snapshots": [id.hex() for id in undone.ids],
+            }
+        )
+        return
+    count = plural(len(undone.ids), "snapshot")
+    made = when(_time(undone.time))
+    say(f"{count} can be read again, pruned on {made} by {plain(undone.who)}")
+
+
+def _policy(
+    last: int | None,
+    within: str | None,
+    daily: int | None,
+    weekly: int | None,
+    monthly: int | None,
+    yearly: int | None,
+) -> Policy:
+    from datasnap.durations import parse_duration
+    from datasnap.lifecycle.policy import Policy
+
+    return Policy(
+        last=last or 0,
+        within=parse_duration(within or "0"),
+        daily=daily or 0,
+        weekly=weekly or 0,
+        monthly=monthly or 0,
+        yearly=yearly or 0,
+    )
+
+
+def _show(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> None:
+    rows = [
+        [kept.id.hex()[:SHORT], *_described(kept.snapshot), ", ".join(kept.reasons)]
+        for kept in plan.kept
+    ]
+    print_table(["=kept", "=time", "message", "why"], rows)
+    say("")
+    before = f", {plan.before:,} were before" if plan.before else ""
+    if not plan.pruned:
+        say(f"{plural(len(plan.kept), 'snapshot')} kept, nothing to prune{before}")
+        return
+    freed = "" if plan.freed is None else f", which alone hold {size(plan.freed)}"
+    would = "would be pruned" if dry_run else "pruned"
+    count = plural(len(plan.pruned), "snapshot")
+    say(f"{len(plan.kept):,} kept, [bold]{count} {would}[/]{freed}{before}")
+    if collected is not None:
+        say(f"Garbage collection took {size(collected.taken)}")
+    elif dry_run:
+        hint("Next: the same without --dry-run")
+    else:
+        hint("Next: datasnap gc, to free the bytes; or datasnap prune --undo")
+
+
+def _described(snapshot: Snapshot) -> list[str]:
+    return [when(_time(snapshot.time)), first_line(snapshot.message)]
+
+
+def _as_json(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "policy": str(plan.policy),
+        "kept": [
+            {**_snapshot_as_json(*kept[:2]), "reasons": list(kept.reasons)} for kept in plan.kept
+        ],
+        "pruned": [_snapshot_as_json(*each) for each in plan.pruned],
+        "pruned_before": plan.before,
+        "bytes": plan.freed,
+        "gc": None if collected is None else {"garbage": collected.taken},
+    }
+
+
+def _snapshot_as_json(id: bytes, snapshot: Snapshot) -> dict[str, object]:
+    return {"snapshot": id.hex(), "time": _time(snapshot.time), "message": snapshot.message}
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)

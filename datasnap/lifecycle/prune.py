@@ -1,0 +1,215 @@
+"""Pruning: old snapshots let go of their data, and stay in the history as lines of the log.
+
+What is kept is decided for each branch by itself, on its own line of first parents: a snapshot
+stays if the policy keeps it for any branch. Whatever the policy says, what has a name stays, and
+what branches need to be merged: heads, tags, pins, merge bases of any two branches, and what a
+merge that waits for its conflicts to be settled compares. The log of a ref holds nothing here: a
+change that led to a pruned snapshot cannot be undone any more.
+
+No byte goes by this. `datasnap gc` takes what only pruned snapshots held; until then it can be
+undone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import compress, takewhile
+from typing import TYPE_CHECKING, NamedTuple
+
+from datasnap.errors import CorruptData, UsageError
+from datasnap.lifecycle.policy import Policy, kept_of_branch, policy_of
+from datasnap.lifecycle.roots import Root, roots
+from datasnap.progress import Progress, silent
+from datasnap.snapshots.bases import bases_among
+from datasnap.snapshots.objects import Snapshot, SnapshotId
+from datasnap.snapshots.pruned import Pruning, add_pruned, read_pruned, read_prunings, take_back
+from datasnap.snapshots.reach import Marks, mark
+from datasnap.storage import MissingRecord, make_catalog
+from datasnap.storage.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+Reasons = dict[SnapshotId, list[str]]
+
+
+class Kept(NamedTuple):
+    """A snapshot that stays, and why: "last 3", "daily 2026-11-24", "tag v1.0"."""
+
+    id: SnapshotId
+    snapshot: Snapshot
+    reasons: tuple[str, ...]
+
+
+class LetGo(NamedTuple):
+    """A snapshot whose data are let go."""
+
+    id: SnapshotId
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """What is to be pruned, or was.
+
+    Attributes:
+        now: microseconds since 1970, by the store's clock.
+        kept, pruned: newest first; those that were pruned before are in neither.
+        before: how many those are.
+        freed: bytes that only the pruned ones hold, which garbage collection can take; None:
+            damaged data keep it from being known.
+    """
+
+    policy: Policy
+    now: int
+    kept: tuple[Kept, ...]
+    pruned: tuple[LetGo, ...]
+    before: int
+    freed: int | None
+
+
+def prune(
+    repository: Repository,
+    policy: Policy | None = None,
+    *,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> PrunePlan:
+    """Let go of the data of all snapshots that a policy does not keep; see the module.
+
+    Args:
+        policy: None: that of the settings, section `retention`.
+        dry_run: plan it, and change nothing.
+
+    Raises:
+        UsageError: there is no policy: nothing would be kept.
+    """
+    plan = plan_prune(repository, policy or policy_of(repository.settings.retention), progress)
+    if not dry_run:
+        carry_out(repository, plan)
+    return plan
+
+
+def plan_prune(repository: Repository, policy: Policy, progress: Progress = silent) -> PrunePlan:
+    """Find what a policy lets go.
+
+    Raises:
+        UsageError: the policy keeps nothing.
+    """
+    if not policy:
+        raise UsageError(
+            "there is no policy: nothing but what has a name would be kept",
+            hint="Say what to keep, as --keep-last 10 --keep-within 30d --keep-monthly 12, or set "
+            "it in the section [retention] of the settings.",
+        )
+    objects, now = repository.objects, repository.backend.now()
+    before = objects.pruned.refresh()
+    reasons = protected(repository)
+    for branch, head in repository.refs.branches().items():
+        for id, reason in kept_of_branch(objects, head, policy, now):
+            reasons[id].append(reason)
+        progress(f"history of {branch}", 1, 1)
+    found = list(_history(repository, reasons))
+    kept = [
+        Kept(id, snapshot, tuple(dict.fromkeys(reasons[id])))
+        for id, snapshot in found
+        if id in reasons and id not in before
+    ]
+    pruned = [LetGo(*each) for each in found if each[0] not in reasons and each[0] not in before]
+    freed = _freed(repository, pruned, before, now)
+    old = sum(id in before for id, _ in found)
+    return PrunePlan(policy, now, tuple(kept), tuple(pruned), old, freed)
+
+
+def carry_out(repository: Repository, plan: PrunePlan) -> None:
+    """Do what a plan says. A snapshot that got a name meanwhile is kept after all."""
+    backend, pruned = repository.backend, [each.id for each in plan.pruned]
+    if not pruned:
+        return
+    who, operation = repository.refs.who(), secrets.token_hex(8)
+    add_pruned(backend, Pruning(operation, who, plan.now, str(plan.policy), b"".join(pruned)))
+    failpoint("prune.done")
+    named = protected(repository).keys() & set(pruned)
+    if named:
+        take_back(backend, named)
+    repository.objects.pruned.refresh()
+
+
+def undo_prune(repository: Repository) -> Pruning:
+    """Take the newest prune back.
+
+    Raises:
+        UsageError: there is none, or its data are not all there any more.
+    """
+    backend = repository.backend
+    prunings = read_prunings(backend)
+    if not prunings:
+        raise UsageError("nothing is pruned: there is nothing to undo")
+    newest, others = prunings[-1], read_pruned(backend) - set(prunings[-1].ids)
+    marks = Marks(make_catalog(repository.store.packs()))
+    try:
+        mark(repository.store, marks, newest.ids, cut=others)
+    except MissingRecord as error:
+        raise UsageError(
+            "the newest prune cannot be undone: garbage was collected since",
+            hint="If that was not long ago: bring it back with `datasnap gc --undo`, then again.",
+        ) from error
+    take_back(backend, newest.ids)
+    repository.objects.pruned.refresh()
+    return newest
+
+
+def protected(repository: Repository) -> Reasons:
+    """The snapshots that stay whatever a policy says, and why."""
+    reasons: Reasons = defaultdict(list)
+    sides: dict[str, SnapshotId] = {}
+    for root in takewhile(_is_name, roots(repository, logged_since=0)):
+        what = f"merge into {root.name}" if root.kind == "merge" else f"{root.kind} {root.name}"
+        for id in root.snapshots:
+            reasons[id].append(what)
+        if root.kind in ("branch", "merge"):
+            sides[root.name if root.kind == "branch" else what] = root.snapshots[0]
+    for id, (a, b) in bases_among(repository.objects, sides).items():
+        reasons[id].append(f"merge base of {a} and {b}")
+    return reasons
+
+
+def _is_name(root: Root) -> bool:
+    """Logs come last of the roots."""
+    return root.kind != "reflog"
+
+
+def _history(repository: Repository, named: Iterable[SnapshotId]) -> Sequence[LetGo]:
+    """All snapshots that lead to some, newest first."""
+    objects, waiting = repository.objects, list(named)
+    found: dict[SnapshotId, Snapshot] = {}
+    while waiting:
+        id = waiting.pop()
+        if id not in found:
+            found[id] = objects.get(id, Snapshot)
+            waiting += found[id].parents
+    return [LetGo(*each) for each in sorted(found.items(), key=lambda each: -each[1].time)]
+
+
+def _freed(
+    repository: Repository, pruned: Sequence[LetGo], before: Collection[SnapshotId], now: int
+) -> int | None:
+    """Bytes that only some snapshots hold."""
+    if not pruned:
+        return 0
+    marks = Marks(make_catalog(repository.store.packs()))
+    cut = {*before, *(each.id for each in pruned)}
+    logged = now - timedelta(days=repository.settings.gc.reflog_days) // timedelta(microseconds=1)
+    held = [id for root in roots(repository, logged_since=logged) for id in root.snapshots]
+    there = marks.catalog.find(held) >= 0  # logs may name what was collected long ago
+    try:
+        mark(repository.store, marks, list(compress(held, there)), cut=cut)
+        without = int(marks.catalog.lengths[marks.rows].sum())
+        mark(repository.store, marks, [each.snapshot.tree for each in pruned])
+    except CorruptData:
+        return None
+    return int(marks.catalog.lengths[marks.rows].sum()) - without
