@@ -10,6 +10,7 @@ import typer
 
 from datasnap.cli.options import Json, the_repository
 from datasnap.cli.output import SHORT, plain, plural, print_json, progress_bar, say, size, when
+from datasnap.cli.signing import check_none_bad, say_signatures
 
 if TYPE_CHECKING:
     from datasnap.verify import Loss, Problem, Repairs, Report
@@ -41,6 +42,9 @@ def verify(
             help="With --repair: a copy to take lost data from; may be repeated.",
         ),
     ] = None,
+    signatures: Annotated[
+        bool, typer.Option("--signatures", help="Check who signed the snapshots, too.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check that all data is present, intact, and what its ID says; and repair it."""
@@ -52,12 +56,16 @@ def verify(
             report = repository.repair(sources or [], deep=deep, progress=progress)
         else:
             report = repository.verify(deep=deep, progress=progress)
+    signed = repository.signatures(None) if signatures else []
     if json:
         import msgspec
 
-        print_json({**msgspec.to_builtins(report), "ok": report.ok})
+        told = {"signatures": signed} if signatures else {}
+        print_json({**msgspec.to_builtins(report), "ok": report.ok, **told})
     else:
         _say_report(report)
+        if signatures:
+            say_signatures(signed)
     if not report.ok:
         from datasnap.errors import CorruptData
 
@@ -65,6 +73,7 @@ def verify(
             f"{plural(len(report.problems), 'problem')} found",
             hint="Take what is lost from another copy: datasnap verify --repair --from PLACE",
         )
+    check_none_bad(signed)
 
 
 def _say_report(report: Report) -> None:

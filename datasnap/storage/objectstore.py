@@ -157,7 +157,8 @@ class ObjectStoreBackend:
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
             raise Conflict(f"{path} was changed by another writer") from error
         except (exceptions.BaseError, OSError) as error:
-            if "range" in str(error).lower() and "start" in str(error).lower():
+            said = str(error).lower()
+            if "416" in said and "range" in said or "range" in said and "start" in said:
                 raise _truncated(path, None) from error
             raise StorageError(
                 f"{self.url} cannot be reached or refuses: {_first_line(error)}",

@@ -50,9 +50,6 @@ def name_losses(records: Records, walk: Walk, roots: Sequence[Root]) -> dict[byt
     tables = _Tables(records)
     found: dict[tuple[str, _Hole], list[SnapshotId]] = defaultdict(list)
     ways: dict[bytes, set[str]] = defaultdict(set)
-    for root in roots:
-        if root.snapshot in records.faults:
-            ways[root.snapshot].add(root.name)
     for id in _newest_first(walk):
         snapshot = walk.snapshots[id]
         for parent in snapshot.parents:
@@ -67,6 +64,9 @@ def name_losses(records: Records, walk: Walk, roots: Sequence[Root]) -> dict[byt
         for name, entry in tree.entries.items():
             for hole in tables.holes(entry.id):
                 found[name, hole].append(id)
+    for root in roots:  # logs come last
+        if root.snapshot in records.faults and not (root.logged and ways[root.snapshot]):
+            ways[root.snapshot].add(root.name)
     losses: dict[bytes, list[Loss]] = defaultdict(list)
     for lost, names in ways.items():
         losses[lost].append(Loss("", (), None, None, (), None, None, tuple(sorted(names))))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from datasnap.errors import CorruptData, DatasnapError, UnsupportedFormat
-from datasnap.snapshots.objects import Object, ObjectId, decode_object
+from datasnap.snapshots.objects import Object, ObjectId, decode_object, unpack_object
 from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import MissingRecord, Store
@@ -88,16 +88,17 @@ class Records:
     def _one(self, id: ObjectId, kind: type[T]) -> T | None:
         name = kind.__name__.lower()
         try:
-            object = decode_object(id, self.read(id), Object)
+            record = self.read(id)
+            unpack_object(id, record)
         except self.errors as error:
             self.note(id, name, error)
             self._restore(id, kind)
             return None
-        if not isinstance(object, kind):
-            other = type(object).__name__.lower()
-            self.note(id, name, Misfit(f"object {id.hex()[:16]} is a {other}, not a {name}"))
+        try:
+            return decode_object(id, record, kind)
+        except (CorruptData, UnsupportedFormat) as error:
+            self.note(id, name, Misfit(error.message))
             return None
-        return object
 
     def _restore(self, id: ObjectId, kind: type[T]) -> None:
         for record in self.copies.of(id) if self.copies else ():

@@ -27,7 +27,7 @@ from datasnap.verify.check import Findings, check
 from datasnap.verify.chunks import check_record
 from datasnap.verify.faults import Cause
 from datasnap.verify.report import Repairs, Report
-from datasnap.verify.survey import intact_records
+from datasnap.verify.survey import intact_records, is_damaged_index
 from datasnap.verify.walk import Wanted
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def _mend(found: Findings, repairs: Repairs, progress: Progress) -> bool:
         return False
     store.replace_packs([*old, *files.gone], [*packs, *uncovered])
     for name in files.bad_indexes:
-        store.backend.delete(INDEX + name)
+        # A new one may have the same packs, and so the same name.
+        if is_damaged_index(store.backend, name):
+            store.backend.delete(INDEX + name)
     repairs.restored += len(restored)
     repairs.packs += len(old)
     repairs.index_files += len(files.bad_indexes)

@@ -94,7 +94,7 @@ class Report:
     """What was looked at, and what was found.
 
     Attributes:
-        bytes: stored bytes read and checked.
+        bytes: stored bytes of chunks, and of what nothing needs, that were read and checked.
         problems: what is wrong, newest data first. After a repair: what still is.
         warnings: what harms nothing yet.
         repairs: None: nothing was to be repaired.

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 
-from datasnap.errors import CorruptData
 from datasnap.storage import PACKS, Backend, Catalog, Store, make_catalog, read_entries
 from datasnap.storage.index import INDEX, covered_packs
 from datasnap.storage.pack import Entries, checksum
@@ -92,7 +91,7 @@ def _read_packs(backend: Backend, pool: ThreadPoolExecutor, found: Survey, repor
     def read(name: str) -> Entries | str | None:
         try:
             return read_entries(backend, name)
-        except CorruptData as error:
+        except unreadable(backend) as error:
             # None: it was taken into another pack meanwhile.
             return None if backend.size(PACKS + name) is None else error.message
 
@@ -116,7 +115,7 @@ def _read_indexes(store: Store, found: Survey, report: Report) -> None:
     for file in backend.list(INDEX):
         try:
             covered.update(covered_packs(backend, file.name))
-        except CorruptData as error:
+        except unreadable(backend) as error:
             if backend.size(INDEX + file.name) is not None:  # else merged meanwhile
                 found.bad_indexes.append(file.name)
                 report.problems.append(Problem(f"index file {file.name[:16]}", error.message))
@@ -136,6 +135,15 @@ def _read_indexes(store: Store, found: Survey, report: Report) -> None:
             report.problems.append(
                 Problem(f"pack {name[:16]}", "an index file says other of it than it does itself")
             )
+
+
+def is_damaged_index(backend: Backend, name: str) -> bool:
+    """Whether an index file is there and cannot be read."""
+    try:
+        covered_packs(backend, name)
+    except unreadable(backend):
+        return backend.size(INDEX + name) is not None
+    return False
 
 
 def _same(a: Entries, b: Entries) -> bool:

@@ -192,33 +192,6 @@ def test_drop(full: Shell) -> None:
     assert full("ls") == "No tables\n"
 
 
-def test_verify(full: Shell) -> None:
-    assert "hash to their IDs" in full("verify")
-    assert "present and intact" in full("verify", "--quick")
-    report = json.loads(full("verify", "--json"))
-    assert report["ok"]
-    assert report["snapshots"] == 3
-
-
-def test_verify_names_what_is_damaged(full: Shell) -> None:
-    packs = sorted((full.folder / ".datasnap" / "packs").iterdir(), key=lambda p: p.stat().st_size)
-    data = bytearray(packs[-1].read_bytes())
-    data[60] ^= 1
-    packs[-1].write_bytes(data)
-    said = full("verify", code=1)
-    assert "✗" in said
-    assert "rides@" in said
-    assert json.loads(full("verify", "--json", code=1))["problems"]
-    packs[-1].write_bytes(data[: len(data) // 2])
-    assert "pack" in full("verify", code=1)
-
-
-def test_verify_names_what_is_missing(full: Shell) -> None:
-    packs = sorted((full.folder / ".datasnap" / "packs").iterdir(), key=lambda p: p.stat().st_size)
-    packs[-1].unlink()
-    assert "✗" in full("verify", code=1)
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -1,0 +1,104 @@
+"""`datasnap verify` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from datasnap.storage import open_backend
+from tests.cli.test_verbs import Shell, full, shell, template
+from tests.verify.damage import largest_pack
+
+__all__ = ["full", "shell", "template"]  # fixtures
+
+
+def pack_of_chunks(shell: Shell) -> Path:
+    root = shell.folder / ".datasnap"
+    return root / largest_pack(open_backend(str(root)))
+
+
+def damage(shell: Shell) -> None:
+    pack = pack_of_chunks(shell)
+    data = bytearray(pack.read_bytes())
+    data[60] ^= 1
+    pack.write_bytes(data)
+
+
+def test_what_is_sound_is_said_so(full: Shell) -> None:
+    said = full("verify")
+    assert re.search(
+        r"3 snapshots, 3 table versions, \d+ chunks in \d+ packs; [\d.]+ k?B read", said
+    )
+    assert "✓ all are present, intact, and hash to their IDs" in said
+    assert "✓ all are present\n" in full("verify", "--quick")
+    report = json.loads(full("verify", "--json"))
+    assert report["ok"]
+    assert (report["snapshots"], report["problems"], report["repairs"]) == (3, [], None)
+
+
+def test_what_is_damaged_is_named(full: Shell) -> None:
+    damage(full)
+    said = full("verify", code=1)
+    assert re.search(r"✗ chunk [0-9a-f]{16} is damaged in pack [0-9a-f]{16}", said)
+    assert re.search(r"table rides, column \w+, rows 0 to \d", said)
+    assert re.search(r"in \d snapshots?, [0-9a-f]{12} \(\d{4}-", said)
+    assert full.errors.startswith("error: 1 problem found\nhint:")
+    (problem,) = json.loads(full("verify", "--json", code=1))["problems"]
+    (loss, *_) = problem["losses"]
+    assert loss["table"] == "rides"
+    assert all(len(id) == 64 for id in loss["snapshots"])
+
+
+def test_a_pack_that_is_cut_or_missing_is_named(full: Shell) -> None:
+    pack = pack_of_chunks(full)
+    pack.write_bytes(pack.read_bytes()[:100])
+    assert f"✗ pack {pack.name[:16]}: " in full("verify", code=1)
+    pack.unlink()
+    said = full("verify", "--quick", code=1)
+    assert f"! pack {pack.name[:16]}: listed in an index file, but gone" in said
+    assert "table rides" in said
+
+
+def test_repair_from_a_copy(full: Shell) -> None:
+    shutil.copytree(full.folder / ".datasnap", full.folder / "copy" / ".datasnap")
+    damage(full)
+    said = full("verify", "--repair", "--from", "copy")
+    assert "+ took 1 record from a copy" in said
+    assert "+ wrote 1 damaged pack anew" in said
+    assert "✓ all are present" in said
+    assert "✓" in full("verify")
+    assert not json.loads(full("verify", "--repair", "--json"))["repairs"]["restored"]
+
+
+def test_repair_without_a_copy_says_what_is_lost(full: Shell) -> None:
+    damage(full)
+    said = full("verify", "--repair", code=1)
+    assert "+ gave up 1 damaged record that no copy has" in said
+    assert "  set aside: damaged/" in said
+    assert re.search(r"table rides, column \w+", said)
+
+
+def test_many_problems_are_cut_short(full: Shell) -> None:
+    for number in range(30):
+        (full.folder / ".datasnap" / "refs" / "heads" / f"bad{number}").write_text("{")
+    assert "… and 10 more: --json has all" in full("verify", code=1)
+    assert len(json.loads(full("verify", "--json", code=1))["problems"]) == 30
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--from", "copy"], 2, "it goes with --repair"),
+        (["--repair", "--from", "nowhere"], 1, "no repository at"),
+    ],
+)
+def test_wrong_words_change_nothing(full: Shell, words: list[str], code: int, says: str) -> None:
+    damage(full)
+    pack = pack_of_chunks(full)
+    before = pack.read_bytes()
+    assert says in full.fails("verify", *words, code=code)
+    assert pack.read_bytes() == before
