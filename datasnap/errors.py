@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from datasnap.gates.report import CheckReport
+
 
 class DatasnapError(Exception):
     """Base of every error that datasnap raises on purpose.
@@ -108,6 +110,31 @@ class MergeConflict(Conflict):
         )
         self.source, self.branch, self.conflicts = source, branch, conflicts
         self.waits = waits
+
+
+class Refused(DatasnapError):
+    """A branch does not take a change: it is protected, or a hook says no. Nothing was changed."""
+
+
+class ChecksFailed(Refused):
+    """Data does not pass its checks.
+
+    Args:
+        report: what failed.
+        consequence: what follows from that.
+    """
+
+    def __init__(self, report: CheckReport, consequence: str = "") -> None:
+        names = report.failed_checks
+        named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        end = f"; {consequence}" if consequence else ""
+        super().__init__(
+            f"{len(names):,} check{'s' * (len(names) != 1)} failed at {report.snapshot[:12]}: "
+            f"{named}{end}",
+            hint=f"See them with `datasnap check {report.snapshot[:12]}"
+            + (f" --against {report.against[:12]}`" if report.against else "`"),
+        )
+        self.report = report
 
 
 class BadInput(DatasnapError):

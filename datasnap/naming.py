@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from datasnap.errors import UnknownName, UsageError
+from datasnap.gates.protection import check_direct
 from datasnap.pending import forget_pending, move_pending
 from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import check_name
@@ -87,11 +88,12 @@ def rename_branch(repository: Repository, name: str, to: str) -> None:
     """Give a branch another name; HEAD follows.
 
     Raises:
-        UnknownName, RefExists, InvalidName.
+        UnknownName, RefExists, InvalidName; Refused: it is protected.
     """
     ref = repository.refs.branch(name)
     if ref is None:
         raise UnknownName("branch", name, repository.refs.branches())
+    check_direct(repository, name, "rename")
     why = Why("rename", f"{name} to {to}", operation=secrets.token_hex(8))
     repository.refs.create("branch", to, ref.snapshot, why)
     if repository.refs.head() == name:

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import datasnap.gates.check as checking
+import datasnap.gates.kept as kept
+import datasnap.gates.protection as protection
+import datasnap.gates.publish as publishing
 import datasnap.lifecycle.prune as pruning
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
@@ -17,6 +21,7 @@ import datasnap.undo as undoing
 import datasnap.verify as verifying
 from datasnap.config import Settings, cache_folder, default_author, load_settings
 from datasnap.errors import CorruptData
+from datasnap.gates.watch import Gate
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
@@ -67,6 +72,7 @@ class Repository:
         )
         self.objects = ObjectReader(self.store, Pruned(backend))
         self.refs = Refs(backend, self._author)
+        self.refs.watcher = Gate(self)
         #: Idle ones, for the next transaction. Closed before the interpreter ends, which DuckDB
         #: else complains about.
         self.workbenches: list[Workbench] = []
@@ -130,10 +136,15 @@ class Repository:
             allow_empty: commit even when nothing changed.
             merges: snapshots that become parents too; `merge` is what brings in their changes.
             verb: what the log of the branch calls it.
+
+        Raises:
+            Refused: the branch is protected.
         """
+        branch = branch or self.refs.head()
+        protection.check_direct(self, branch, verb)
         return Transaction(
             self,
-            branch or self.refs.head(),
+            branch,
             message,
             author or self._author(),
             metadata or {},
@@ -199,6 +210,17 @@ class Repository:
     rebase = replay.rebase
     reset = replay.reset
     restore = replay.restore
+    # What data must pass.
+    check = checking.check
+    checks = kept.checks
+    checks_text = kept.checks_text
+    set_checks = kept.set_checks
+    unset_checks = kept.unset_checks
+    protect = protection.protect
+    unprotect = protection.unprotect
+    protections = protection.protections
+    publish = publishing.publish
+    # What was done to refs, and taking it back.
     reflog = undoing.reflog
     undo = undoing.undo
     redo = undoing.redo

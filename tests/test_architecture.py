@@ -23,7 +23,7 @@ FLOORS = [
     [
         *("edits", "export", "query", "transaction", "verify", "versions"),
         *("pending", "merges", "replay", "undo", "repository", "places"),
-        *("lifecycle", "naming", "past"),
+        *("gates", "lifecycle", "naming", "past"),
     ],
     ["cli"],
     ["__init__", "__main__"],

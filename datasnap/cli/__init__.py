@@ -54,9 +54,10 @@ def _complain(message: str, hint: str) -> None:
 
 
 def _wrapped(text: str) -> str:
-    """A line, on a terminal broken between words and indented."""
-    if not sys.stderr.isatty():
-        return text
-    width = shutil.get_terminal_size().columns - _INDENT
-    lines = textwrap.wrap(text, max(width, _INDENT), break_on_hyphens=False, break_long_words=False)
+    """Lines, indented; on a terminal broken between words."""
+    lines = text.splitlines()
+    if sys.stderr.isatty():
+        width = max(shutil.get_terminal_size().columns - _INDENT, _INDENT)
+        wrap = textwrap.TextWrapper(width, break_on_hyphens=False, break_long_words=False)
+        lines = [part for line in lines for part in wrap.wrap(line)]
     return ("\n" + " " * _INDENT).join(lines)

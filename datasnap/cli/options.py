@@ -10,18 +10,25 @@ if TYPE_CHECKING:
     from datasnap.repository import Repository
 
 _given: list[str] = []
+_no_hooks: list[bool] = []
 
 
-def remember_repository(place: str | None) -> None:
-    """Note what `datasnap -C PLACE …` said."""
+def remember_repository(place: str | None, *, hooks: bool = True) -> None:
+    """Note what `datasnap -C PLACE --no-hooks …` said."""
     _given[:] = [place] if place else []
+    _no_hooks[:] = [] if hooks else [True]
 
 
 def the_repository() -> Repository:
     """The repository that the command line, DATASNAP_REPO or the working directory names."""
     from datasnap.places import open_repository
 
-    return open_repository(_given[0] if _given else None)
+    repository = open_repository(_given[0] if _given else None)
+    if _no_hooks:
+        from datasnap.gates.watch import Gate
+
+        repository.refs.watcher = Gate(repository, hooks=False)
+    return repository
 
 
 def _names(*kinds: str) -> list[str]:
