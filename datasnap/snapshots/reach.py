@@ -78,11 +78,18 @@ _decoder = msgspec.msgpack.Decoder(_Object)
 
 
 class References(NamedTuple):
-    """What an object refers to: snapshots before it, other objects, and chunks by field."""
+    """What an object refers to.
+
+    Attributes:
+        parents: the snapshots before it.
+        objects: others; of which `ends` refer to nothing, and need not be read to go on.
+        chunks: by field.
+    """
 
     parents: Sequence[SnapshotId] = ()
     objects: Sequence[ObjectId] = ()
     chunks: Sequence[tuple[int, bytes]] = ()
+    ends: Sequence[ObjectId] = ()
 
 
 def references(id: ObjectId, record: bytes | memoryview) -> References:
@@ -108,7 +115,8 @@ def references(id: ObjectId, record: bytes | memoryview) -> References:
         case _ColumnGroup():
             return References(chunks=[(column.field, column.chunk) for column in found.columns])
         case _Overlay():
-            return References(objects=[ObjectId(found.values)] if found.values else ())
+            values = [ObjectId(found.values)] if found.values else []
+            return References(objects=values, ends=values)
     return References()
 
 
@@ -169,11 +177,13 @@ def mark(
         some, waiting = waiting[-_AT_ONCE:], waiting[:-_AT_ONCE]
         parents: list[bytes] = []
         inner: list[bytes] = []
+        leaves: list[bytes] = []
         for id, record in zip(some, source.read_many(some), strict=True):
             found = references(ObjectId(id), record)
             parents += found.parents
             inner += found.objects if id not in cut else ()
-            marks.add([chunk for _, chunk in found.chunks])
+            leaves += [*found.ends, *(chunk for _, chunk in found.chunks)]
+        marks.add(leaves)
         older = marks.add(parents)
         marks.snapshots += len(older)
         waiting += older + marks.add(inner)

@@ -22,7 +22,9 @@ import diffs
 import edits
 import figures
 import footprint
+import garbage
 import imports
+import lifecycle
 import machine
 import merges
 import reads
@@ -42,6 +44,8 @@ GROUPS = (
     "larger",
     "diffs",
     "merges",
+    "gc",
+    "verify",
     "branch",
     "query",
     "read",
@@ -76,6 +80,7 @@ class Bench:
             "read": lambda: reads.full_read(stage.stand, work, repeat),
             "export": lambda: reads.export(stage.stand, work, repeat),
             "diffs": lambda: diffs.diffs(dataset, work, repeat),
+            "verify": lambda: lifecycle.verify_deep(stage.stand, repeat),
         }
         if dataset.name == "mixed":
             rows = self.options.rows
@@ -85,6 +90,7 @@ class Bench:
             measures["larger"] = lambda: edits.larger(dataset, work, repeat)
             measures["diffs"] = lambda: diffs.all_diffs(dataset, work, repeat)
             measures["merges"] = lambda: merges.merges(dataset, work, repeat)
+            measures["gc"] = lambda: garbage.collections(dataset, work, repeat)
             measures["branch"] = lambda: footprint.branches(stage.stand, work, repeat)
             measures["memory"] = lambda: footprint.peak_memory(rows, 4 * rows, dataset, work)
         return measures.get(group, lambda: iter(()))
