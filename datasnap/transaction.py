@@ -16,6 +16,7 @@ from datasnap.snapshots import objects
 if TYPE_CHECKING:
     import duckdb
 
+    from datasnap.lifecycle.explain import Explanation
     from datasnap.tables.overlay import Positions
 
 __all__ = ["TableChange", "Transaction", "check_table_name"]
@@ -146,6 +147,23 @@ class Transaction(MergeVerbs):
         before = len(self.changes)
         execute(self, statements)
         return self.changes[before:]
+
+    def explain(self) -> list[Explanation]:
+        """After the block: what of the tables was stored anew, and why; see
+        `datasnap.lifecycle.explain`.
+
+        Raises:
+            UsageError: it is not committed.
+        """
+        from datasnap.lifecycle.explain import explain
+
+        if self._open or self.snapshot is None:
+            raise UsageError("nothing is committed yet", hint="Ask after the `with` block.")
+        if self.stats.objects == 0:
+            return []
+        parents = self._repository.snapshot(self.snapshot).parents
+        before = parents[0] if parents else None
+        return explain(self._repository, before, self.snapshot, written=self._written)
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """A query that sees what the transaction has written so far.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasnap.cli.edit import Files, Key, committing, key_columns
+from datasnap.cli.explain import Explain
 from datasnap.cli.options import (
     Author,
     Branch,
@@ -61,6 +62,7 @@ def import_(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Commit even if nothing changed.")
     ] = False,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Make files the new content of a table, and commit it. Only what changed is stored."""
@@ -77,7 +79,7 @@ def import_(
     ):
         data: object = source if len(source) > 1 else source[0]
         tx.write(table, data, key=key_columns(key), keep_order=keep_order)
-    report(tx, json)
+    report(tx, json, explain=explain)
     hint(f'Next: datasnap sql "SELECT * FROM {plain(_quoted(table))} LIMIT 5"')
 
 
@@ -102,6 +104,7 @@ def sql(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
 ) -> None:
     """Query tables at any version, by DuckDB; or change them, and commit that.
 
@@ -120,7 +123,7 @@ def sql(
     if changes_tables(text):
         if at != "HEAD" or output is not None:
             raise UsageError("--at and --output are for queries", hint="Choose with --branch.")
-        with committing(branch, message, _first_line(text), author, json) as tx:
+        with committing(branch, message, _first_line(text), author, json, explain=explain) as tx:
             tx.execute(text)
         return
     format = Format.JSON if json else format

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datasnap.cli.explain import Explain
 from datasnap.cli.options import (
     Author,
     Branch,
@@ -47,9 +48,15 @@ Key = Annotated[
 
 @contextmanager
 def committing(
-    branch: str | None, message: str, default: str, author: str | None, json: bool
+    branch: str | None,
+    message: str,
+    default: str,
+    author: str | None,
+    json: bool,
+    *,
+    explain: bool = False,
 ) -> Iterator[Transaction]:
-    """A transaction that reports what it did."""
+    """A transaction that reports what it did, and with `explain` why so much was stored."""
     with (
         progress_bar() as progress,
         the_repository().transaction(
@@ -57,7 +64,7 @@ def committing(
         ) as tx,
     ):
         yield tx
-    report(tx, json)
+    report(tx, json, explain=explain)
 
 
 def append(
@@ -66,10 +73,11 @@ def append(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Add rows to a table. In a table with a key they go where their keys belong."""
-    with committing(branch, message, f"append to {table}", author, json) as tx:
+    with committing(branch, message, f"append to {table}", author, json, explain=explain) as tx:
         tx.append(table, source)
 
 
@@ -79,13 +87,14 @@ def upsert(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Change rows by their key, and insert those that are not there.
 
     Columns that the files lack stay as they are.
     """
-    with committing(branch, message, f"upsert into {table}", author, json) as tx:
+    with committing(branch, message, f"upsert into {table}", author, json, explain=explain) as tx:
         tx.upsert(table, source)
 
 
@@ -97,10 +106,13 @@ def delete(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Remove the rows for which a condition is true."""
-    with committing(branch, message, f"delete from {table} where {where}", author, json) as tx:
+    with committing(
+        branch, message, f"delete from {table} where {where}", author, json, explain=explain
+    ) as tx:
         tx.delete(table, where)
 
 
@@ -116,11 +128,12 @@ def update(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Set columns to the values of SQL expressions, in the rows for which a condition is true."""
     values = _once(_assignment(text) for text in set)
-    with committing(branch, message, f"update {table}", author, json) as tx:
+    with committing(branch, message, f"update {table}", author, json, explain=explain) as tx:
         tx.update(table, values, where)
 
 
@@ -139,6 +152,7 @@ def add_column(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Add columns: computed by SQL, or joined by key from files. No other column is written."""
@@ -149,7 +163,9 @@ def add_column(
             "or: --from features.parquet",
         )
     given = _once(_named(text) for text in columns or [])
-    with committing(branch, message, f"add columns to {table}", author, json) as tx:
+    with committing(
+        branch, message, f"add columns to {table}", author, json, explain=explain
+    ) as tx:
         tx.add_columns(table, given or source)
 
 
@@ -190,11 +206,14 @@ def cast_column(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Give columns other types. Other columns are not touched."""
     pairs = _once(_pair(text, "=", "COLUMN=TYPE") for text in types)
-    with committing(branch, message, f"cast columns of {table}", author, json) as tx:
+    with committing(
+        branch, message, f"cast columns of {table}", author, json, explain=explain
+    ) as tx:
         tx.cast_columns(table, pairs)
 
 
@@ -210,10 +229,11 @@ def transform(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Make the result of a query the content of a table. Only what changed is stored."""
-    with committing(branch, message, f"transform {table}", author, json) as tx:
+    with committing(branch, message, f"transform {table}", author, json, explain=explain) as tx:
         tx.transform(table, query, key=key_columns(key))
 
 
@@ -226,11 +246,12 @@ def filter_(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Make a table of some rows of another; it shares their storage."""
     text = f"filter {table} into {new} where {where}"
-    with committing(branch, message, text, author, json) as tx:
+    with committing(branch, message, text, author, json, explain=explain) as tx:
         tx.filter(table, where, new)
 
 
@@ -247,10 +268,13 @@ def sample(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Make a table of rows of another chosen at random; it shares their storage."""
-    with committing(branch, message, f"sample {table} into {new}", author, json) as tx:
+    with committing(
+        branch, message, f"sample {table} into {new}", author, json, explain=explain
+    ) as tx:
         tx.sample(table, new, rows=rows, fraction=fraction, seed=seed)
 
 
@@ -265,12 +289,13 @@ def set_key(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Give a table another key. Rows that stand in its order already are not written."""
     key = key_columns(columns) or []
     text = f"key of {table}: {', '.join(key) or 'none'}"
-    with committing(branch, message, text, author, json) as tx:
+    with committing(branch, message, text, author, json, explain=explain) as tx:
         tx.set_key(table, key, keep_order=keep_order)
 
 
@@ -298,13 +323,14 @@ def optimize(
     branch: Branch = None,
     message: Message = "",
     author: Author = None,
+    explain: Explain = False,
     json: Json = False,
 ) -> None:
     """Fold edits into new chunks, join small segments, and take small packs together.
 
     The rows stay as they are, and so does every older version.
     """
-    with committing(branch, message, "optimize", author, json) as tx:
+    with committing(branch, message, "optimize", author, json, explain=explain) as tx:
         for name in table or tx.tables:
             tx.optimize(name, level=level)
     packs = the_repository().repack()

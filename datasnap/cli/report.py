@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from datasnap.cli.explain import print_explanations
 from datasnap.cli.output import SHORT, plain, plural, print_json, say, size
 
 if TYPE_CHECKING:
     from datasnap.transaction import TableChange, Transaction
 
 
-def report(tx: Transaction, json: bool) -> None:
-    """Print what a finished transaction changed and committed."""
+def report(tx: Transaction, json: bool, *, explain: bool = False) -> None:
+    """Print what a finished transaction changed and committed.
+
+    Args:
+        explain: also what it stored anew, and why.
+    """
     if json:
-        print_json(
-            {
-                "snapshot": tx.snapshot,
-                "changes": tx.changes,
-                "added": tx.stats._asdict(),
-            }
-        )
+        said: dict[str, object] = {
+            "snapshot": tx.snapshot,
+            "changes": tx.changes,
+            "added": tx.stats._asdict(),
+        }
+        if explain:
+            said["explanations"] = tx.explain()
+        print_json(said)
         return
     for change in tx.changes:
         say(f"[bold]{plain(change.table)}[/]: {what(change)}")
     if tx.stats.objects == 0:
         say("Nothing changed, so nothing was committed")
+        if explain:
+            print_explanations([])
         return
     id = (tx.snapshot or "")[:SHORT]
     say(f"Committed [yellow]{id}[/] to [bold]{plain(tx.branch)}[/], {size(tx.stats.bytes)} added")
+    if explain:
+        print_explanations(tx.explain())
 
 
 def what(change: TableChange) -> str:

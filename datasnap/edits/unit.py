@@ -163,6 +163,7 @@ class UnitOfWork:
 
     def _commit(self) -> None:
         if self._detached is not None:
+        self._written = self._session.added
             id: SnapshotId | None = commit_detached(
                 self._session,
                 self._objects,

@@ -283,6 +283,11 @@ class Session:
         """Add a record; False when it is there already.
 
         Raises:
+    @property
+    def added(self) -> Collection[bytes]:
+        """IDs of the records that it will commit; the set stays as it is when it has."""
+        return self._added
+
             StorageError: an earlier pack could not be written.
         """
         with self._lock:
