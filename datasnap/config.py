@@ -66,6 +66,13 @@ class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     keep_yearly: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class SigningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who signs snapshots."""
+
+    always: bool
+    key: str
+
+
 class SqlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a connection offers."""
 
@@ -84,6 +91,7 @@ class Settings(
     storage: StorageSettings
     tables: TableSettings
     imports: ImportSettings
+    signing: SigningSettings
     sql: SqlSettings
     gc: GcSettings
     retention: RetentionSettings

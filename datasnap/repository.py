@@ -17,12 +17,15 @@ import datasnap.merges as merges
 import datasnap.naming as naming
 import datasnap.past as past
 import datasnap.replay as replay
+import datasnap.signing.signer as signing
+import datasnap.signing.trusted as trusted
 import datasnap.undo as undoing
 import datasnap.verify as verifying
 from datasnap.config import Settings, cache_folder, default_author, load_settings
 from datasnap.errors import CorruptData
 from datasnap.gates.watch import Gate
 from datasnap.progress import Progress, silent
+from datasnap.signing import Signer
 from datasnap.snapshots import objects
 from datasnap.snapshots.history import log as walk
 from datasnap.snapshots.objects import ObjectId, SnapshotId
@@ -72,6 +75,7 @@ class Repository:
         )
         self.objects = ObjectReader(self.store, Pruned(backend))
         self.refs = Refs(backend, self._author)
+        self.signer = Signer(backend, self.settings.signing, self._author)
         self.refs.watcher = Gate(self)
         #: Idle ones, for the next transaction. Closed before the interpreter ends, which DuckDB
         #: else complains about.
@@ -224,6 +228,13 @@ class Repository:
     reflog = undoing.reflog
     undo = undoing.undo
     redo = undoing.redo
+    # Who vouches for what.
+    sign_with = signing.sign_with
+    sign = signing.sign
+    signatures = signing.signatures
+    signers = trusted.signers
+    add_signer = trusted.add_signer
+    remove_signer = trusted.remove_signer
     prune = pruning.prune
     undo_prune = pruning.undo_prune
     gc = sweep.collect

@@ -22,7 +22,7 @@ FLOORS = [
     ["merge"],
     [
         *("edits", "export", "query", "transaction", "verify", "versions"),
-        *("pending", "merges", "replay", "undo", "repository", "places"),
+        *("pending", "merges", "replay", "undo", "signing", "repository", "places"),
         *("gates", "lifecycle", "naming", "past"),
     ],
     ["cli"],

@@ -20,11 +20,13 @@ from datasnap.cli import (
     refs,
     replay,
     retention,
+    signing,
     store,
     undo,
     verify,
 )
 from datasnap.cli.options import remember_repository
+from datasnap.cli.signing import signable
 
 # Plain help, not rich's panels: those take longer to draw than all else together.
 app = typer.Typer(
@@ -113,11 +115,20 @@ _VERBS: dict[str, Callable[..., None]] = {
     "checks": gates.checks,
     "publish": gates.publish,
     "protect": gates.protect,
+    "sign": signing.sign,
+    "signatures": signing.signatures,
+    "signers": signing.signers,
     "optimize": edit.optimize,
     "gc": gc.gc,
     "prune": retention.prune,
     "du": du.du,
     "verify": verify.verify,
 }
+#: Verbs that commit: their snapshots can be signed.
+_COMMITS = {
+    *("import", "merge", "revert", "cherry-pick", "rebase", "restore", "sql", "publish"),
+    *("append", "upsert", "delete", "update", "add-column", "drop-column", "rename-column"),
+    *("cast-column", "transform", "filter", "sample", "copy", "set-key", "drop", "optimize"),
+}
 for _verb, _function in _VERBS.items():
-    app.command(_verb)(_function)
+    app.command(_verb)(signable(_function) if _verb in _COMMITS else _function)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,12 +13,19 @@ if TYPE_CHECKING:
 
 _given: list[str] = []
 _no_hooks: list[bool] = []
+_sign: list[bool] = []
 
 
 def remember_repository(place: str | None, *, hooks: bool = True) -> None:
     """Note what `datasnap -C PLACE --no-hooks …` said."""
     _given[:] = [place] if place else []
     _no_hooks[:] = [] if hooks else [True]
+    _sign.clear()
+
+
+def remember_signing() -> None:
+    """Note that a verb was given --sign."""
+    _sign[:] = [True]
 
 
 def the_repository() -> Repository:
@@ -28,7 +37,15 @@ def the_repository() -> Repository:
         from datasnap.gates.watch import Gate
 
         repository.refs.watcher = Gate(repository, hooks=False)
+    repository.signer.on |= bool(_sign)
+    repository.signer.ask = _ask_passphrase if sys.stdin.isatty() else None
     return repository
+
+
+def _ask_passphrase(key: Path) -> str:
+    from getpass import getpass
+
+    return getpass(f"Passphrase of {key}: ")
 
 
 def _names(*kinds: str) -> list[str]:

@@ -94,6 +94,7 @@ class UnitOfWork:
 
     def __enter__(self) -> Self:
         repository = self._repository
+        self._sign = repository.signer.begin()
         self._base = self._detached or self._head_of_branch()
         self._session = repository.store.session()
         self._objects = ObjectReader(self._session, repository.objects.pruned)
@@ -162,8 +163,8 @@ class UnitOfWork:
         return TableEditor(table, self._scanner, self._session, self._chunks)
 
     def _commit(self) -> None:
-        if self._detached is not None:
         self._written = self._session.added
+        if self._detached is not None:
             id: SnapshotId | None = commit_detached(
                 self._session,
                 self._objects,
@@ -172,6 +173,7 @@ class UnitOfWork:
                 author=self._author,
                 message=self.message,
                 metadata=self._metadata,
+                sign=self._sign,
             )
         else:
             id = commit(
@@ -187,6 +189,7 @@ class UnitOfWork:
                 other_parents=self._other_parents,
                 allow_empty=self._allow_empty,
                 verb=self._verb,
+                sign=self._sign,
             )
         self.stats = self._session.stats
         self.snapshot = id.hex() if id else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from datasnap.errors import Conflict
 from datasnap.snapshots.objects import (
@@ -35,6 +35,8 @@ MAX_TRIES = 50
 
 #: Names to what they become; None: the name is removed.
 Changes = Mapping[str, Entry | None]
+#: Signs a snapshot that is stored, before anything leads to it.
+Sign = Callable[[SnapshotId], None]
 
 
 def put(session: Session, object: Object) -> ObjectId:
@@ -58,6 +60,7 @@ def commit(
     other_parents: Sequence[SnapshotId] = (),
     allow_empty: bool = False,
     verb: str = "commit",
+    sign: Sign | None = None,
 ) -> SnapshotId | None:
     """Commit changes that were made against `base` to `branch`.
 
@@ -96,6 +99,8 @@ def commit(
         rescue(session, tree, merged)
         session.commit()
         failpoint("commit.stored")
+        if sign is not None:
+            sign(id)
         try:
             refs.move_branch(branch, id, expected=ref, why=why)
         except Conflict:
@@ -118,6 +123,7 @@ def commit_detached(
     author: str,
     message: str,
     metadata: Mapping[str, str],
+    sign: Sign | None = None,
 ) -> SnapshotId:
     """Store a snapshot that follows `base`, and move no branch: nothing leads to it yet."""
     before = _tree(objects, base)
@@ -125,6 +131,8 @@ def commit_detached(
     id = _put_snapshot(session, objects, (base,), tree, author, message, metadata)
     rescue(session, before, tree)
     session.commit()
+    if sign is not None:
+        sign(id)
     return id
 
 

@@ -9,14 +9,15 @@ from datasnap.snapshots.objects import Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 
 
-def log(objects: ObjectReader, start: SnapshotId) -> Iterator[tuple[SnapshotId, Snapshot]]:
-    """A snapshot and all its ancestors, each once, newest first, read as they are asked for.
+def log(objects: ObjectReader, *starts: SnapshotId) -> Iterator[tuple[SnapshotId, Snapshot]]:
+    """Snapshots and all their ancestors, each once, newest first, read as they are asked for.
 
     A snapshot is always later than its parents (see `commit`), so the order by time is also one
     in which a child comes before its parents.
     """
-    seen = {start}
-    ready = [_by_time(start, objects.get(start, Snapshot))]
+    seen = set(starts)
+    ready = [_by_time(id, objects.get(id, Snapshot)) for id in seen]
+    heapq.heapify(ready)
     while ready:
         _, id, snapshot = heapq.heappop(ready)
         yield id, snapshot

@@ -50,7 +50,7 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         before, after: snapshots in hex; None: the ref did not exist.
         time: microseconds since 1970, by the clock of whoever made the change.
         stored: the same by the store's clock, which alone decides when an entry expires; 0 in
-            the newest entry, whose time is that of the file.
+            the newest entry: then its time is that of the file.
         operation: changes with the same were made together. Never empty.
         undoes: the operation that this one took back.
     """
@@ -110,6 +110,11 @@ def with_entry(backend: Backend, file: RefFile | None, modified: int, entry: Log
     return RefFile(entry.after, secrets.token_hex(8), (entry, *log), older)
 
 
+def written_anew(file: RefFile, modified: int) -> RefFile:
+    """A ref's file that says the same, when it said so, and yet differs."""
+    return RefFile(file.snapshot, secrets.token_hex(8), _dated(file.log, modified), file.older)
+
+
 def entries(backend: Backend, file: RefFile, modified: int) -> Iterator[LogEntry]:
     """The log of a ref, newest first, every entry with the time by the store's clock.
 
@@ -134,7 +139,9 @@ def older_files(backend: Backend, file: RefFile) -> Iterator[tuple[str, int]]:
 
 def _dated(log: tuple[LogEntry, ...], modified: int) -> tuple[LogEntry, ...]:
     """A log whose newest entry has its time by the store's clock, too."""
-    return (msgspec.structs.replace(log[0], stored=modified), *log[1:]) if log else ()
+    if log and not log[0].stored:
+        return (msgspec.structs.replace(log[0], stored=modified), *log[1:])
+    return log
 
 
 def _put_away(backend: Backend, file: RefFile) -> Iterator[tuple[str, _Older]]:
