@@ -22,7 +22,7 @@ class Coded(NamedTuple):
 
 
 def read_coded(file: bytes, name: str, rows: int) -> Coded:
-    """A column of strings or bytes of a Parquet file.
+    """The column of strings or bytes of a Parquet file.
 
     Raises:
         CorruptData: Arrow cannot make sense of the file, or it has not so many rows.

@@ -8,7 +8,7 @@ Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/par
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,22 +63,37 @@ def find_pages(leaf: Leaf, data: memoryview) -> Pages:
     Raises:
         CorruptData: these are no pages.
     """
-    position, row = leaf.data, 0
-    offsets, rows = [position], [0]
-    while position < leaf.size:
-        header, length = thrift.decode(data[position : position + _MAX_HEADER])
+    row = 0
+    offsets, rows = [leaf.data], [0]
+    for header, end in page_headers(leaf, data, leaf.data):
         page = thrift.inner(header, _DATA_PAGE if _DATA_PAGE in header else _DATA_PAGE_V2)
-        size, values = thrift.integer(header, _COMPRESSED_SIZE), thrift.integer(page, _PAGE_VALUES)
+        values = thrift.integer(page, _PAGE_VALUES)
         # A page has a row, so that there are no more pages than rows.
-        if not (0 <= size <= leaf.size - position - length and 0 < values <= _MOST_ROWS - row):
+        if not 0 < values <= _MOST_ROWS - row:
             raise CorruptData("a column chunk has pages of an impossible size")
         row += values
-        position += length + size
-        offsets.append(position)
+        offsets.append(end)
         rows.append(row)
+    return Pages(np.array(offsets), np.array(rows))
+
+
+def page_headers(
+    leaf: Leaf, data: memoryview, position: int
+) -> Iterator[tuple[thrift.Fields, int]]:
+    """The headers of a column chunk's pages from a position on, and where each page ends.
+
+    Raises:
+        CorruptData: these are no pages, or do not end where the chunk does.
+    """
+    while position < leaf.size:
+        header, length = thrift.decode(data[position : position + _MAX_HEADER])
+        size = thrift.integer(header, _COMPRESSED_SIZE)
+        if not 0 <= size <= leaf.size - position - length:
+            raise CorruptData("a column chunk has pages of an impossible size")
+        position += length + size
+        yield header, position
     if position != leaf.size:
         raise CorruptData("a column chunk begins behind its end")
-    return Pages(np.array(offsets), np.array(rows))
 
 
 def take_pages(

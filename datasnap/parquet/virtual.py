@@ -29,8 +29,8 @@ MAGIC = b"PAR1"
 _SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
 #: A footer is no longer than its length can say and readers take.
 _MAX_FOOTER = (1 << 31) - 1
-#: Bytes of a column of a segment, once decoded, whose values have a fixed width: nulls have it too.
-_MAX_COLUMN = 1 << 31
+#: Bytes of a segment, once decoded, whose values have a fixed width: nulls have it too.
+_MAX_BYTES = 1 << 31
 
 
 class Placed(NamedTuple):
@@ -61,6 +61,7 @@ class Extent(NamedTuple):
     length: int
     source: Hashable
     skip: int
+    leaves: tuple[Leaf, ...]
 
 
 class Span(NamedTuple):
@@ -95,7 +96,7 @@ class VirtualFile:
         self.extents: list[Extent] = []
         position = len(MAGIC)
         rows, encoded, listed = 0, [], 0
-        most_rows = _MAX_COLUMN // max([1, *(_least_bytes(field.type) for field in schema)])
+        most_rows = _MAX_BYTES // max(1, sum(_least_bytes(field.type) for field in schema))
         for group in groups:
             if group.rows > most_rows:
                 raise CorruptData("a segment has more rows than its columns have room for")
@@ -106,7 +107,7 @@ class VirtualFile:
                 raise CorruptData("a table has more segments and columns than a file can list")
             for source, leaves, skip in group.columns:
                 length = sum(leaf.size for leaf in leaves)
-                self.extents.append(Extent(position, length, source, skip))
+                self.extents.append(Extent(position, length, source, skip, leaves))
                 position += length
         metadata = template.before + thrift.encode_fields(
             {_NUM_ROWS: (thrift.I64, rows)}, after=_SCHEMA

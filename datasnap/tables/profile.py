@@ -19,6 +19,7 @@ from datasnap.parquet import (
     stored_type,
     to_stored,
 )
+from datasnap.parquet.expansion import MAX_SEGMENT_BYTES
 from datasnap.snapshots.objects import MAX_SEGMENT_ROWS, FieldId, Profile
 from datasnap.tables.rowhash import can_hash
 
@@ -50,7 +51,7 @@ def choose_profile(
         max_rows=rows * 2,
         # Between min_rows and max_rows a segment goes on for 2^bits rows on average.
         mask_bits=max(0, (rows // 2).bit_length() - 1),
-        max_bytes=settings.segment_mib * 4 << 20,
+        max_bytes=min(settings.segment_mib * 4 << 20, MAX_SEGMENT_BYTES // 2),
         pages=PageLayout(settings.page_kib << 10, settings.compression_level),
     )
 

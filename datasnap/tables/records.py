@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from datasnap.errors import CorruptData
 from datasnap.parquet import Fetch, Span, VirtualFile, restore
 from datasnap.parquet.dictionaries import check_coded
+from datasnap.parquet.expansion import check_expansion
 
 
 class Records(Protocol):
@@ -54,6 +55,7 @@ def decode_file(
     """
     data = file.read(0, file.size, fetch)
     try:
+        check_expansion(file, data, skipped=as_dictionaries)
         parquet = pq.ParquetFile(
             pa.BufferReader(data), pre_buffer=False, read_dictionary=list(as_dictionaries)
         )
