@@ -88,6 +88,10 @@ def carry_out(repository: Repository, plan: GcPlan, *, progress: Progress = sile
         store.retire_packs([pack.name for pack in garbage], copied)
     failpoint("gc.quarantined")
     gone = plan.of("remove") + (garbage if not plan.grace else [])
+    store.refresh()
+    named = [pack.name for pack in gone if store.covers(pack.name)]
+    if named:  # by a writer that had slept through their quarantine
+        store.retire_packs(named, [])
     for done, pack in enumerate(gone, 1):
         backend.delete(PACKS + pack.name)
         take_out(backend, [pack.name])

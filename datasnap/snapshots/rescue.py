@@ -7,27 +7,36 @@ the commit takes them along in a pack of its own. What its branch holds already 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from datasnap.errors import Conflict
 from datasnap.snapshots.objects import ObjectId, Tree
 from datasnap.snapshots.reach import references
 from datasnap.snapshots.reader import Source
-from datasnap.storage import Session
+from datasnap.storage import MissingRecord, Session
 
 
 def rescue(session: Session, held: Tree, tree: Tree) -> None:
     """Take along what a tree needs beyond another, which a ref leads to, and may else be lost.
 
-    It costs a request as long as nothing is in quarantine.
+    It costs two requests as long as nothing is in quarantine and nothing went.
 
     Raises:
-        MissingRecord: something is gone.
+        Conflict: something is gone.
     """
     distrusted = session.distrusted()
-    if not distrusted and not session.old:
+    if not session.look_again() and not distrusted:
         return
-    if session.old:
-        session.refresh()
+    try:
+        _rescue(session, held, tree, distrusted)
+    except MissingRecord as error:
+        raise Conflict(
+            "what this transaction relies on was collected as garbage since it began",
+            hint="Nothing was committed. Do it again, or give `datasnap gc` a longer --grace.",
+        ) from error
+
+
+def _rescue(session: Session, held: Tree, tree: Tree, distrusted: Collection[str]) -> None:
     tables = [entry.id for name, entry in tree.entries.items() if held.entries.get(name) != entry]
     kept = [entry.id for entry in held.entries.values()]
     safe = {*kept, *_below(session, kept)}

@@ -73,8 +73,8 @@ class Backend(Protocol):
         """Files directly below a prefix that ends in a slash, sorted by name."""
         ...
 
-    def delete(self, path: str) -> None:
-        """Remove a file; it need not be there."""
+    def delete(self, *paths: str) -> None:
+        """Remove files; they need not be there. When this returns they are gone for good."""
         ...
 
     def read_ref(self, path: str) -> Kept | None:

@@ -61,6 +61,8 @@ class Index:
         self._tables: dict[str, _Table] = {}
         self._lock = threading.Lock()
         self._gone: set[str] = set()
+        #: Grows when packs go: what was found in the index before may be gone with them.
+        self.losses = 0
 
     @classmethod
     def of(cls, backend: Backend, packs: Iterable[str]) -> Self:
@@ -77,7 +79,7 @@ class Index:
     def refresh(self) -> None:
         """Load the index files that came since the last time; drop those that went, and what is
         damaged."""
-        known = set(self._tables)
+        known, packs = set(self._tables), self._names()
         listed = [file.name for file in self._backend.list(INDEX)]
         with self._lock:
             # What is in a file that went is in one that came, unless garbage was collected.
@@ -92,6 +94,8 @@ class Index:
                     except (MissingFile, CorruptData):
                         continue
                     self._take(name, table)
+            if gone and packs - self._names():
+                self.losses += 1
 
     def adopt_packs(self) -> None:
         """Index every pack that no index file covers: after the index was lost, say.
@@ -105,7 +109,7 @@ class Index:
 
     def uncovered(self) -> list[tuple[str, Entries]]:
         """Packs that no index file covers and that are not in quarantine, with their entries."""
-        known = {pack for table in self._tables.values() for pack in table.packs}
+        known = self._names()
         known.update(quarantined(self._backend))
         packs = []
         for name, *_ in self._backend.list(PACKS):
@@ -182,6 +186,7 @@ class Index:
         """Look for nothing in these packs any more, unless a new index file names them: they are
         gone, their records elsewhere."""
         self._gone = self._gone | packs
+        self.losses += 1
 
     def replace(self, old: list[str], new: list[tuple[str, Entries]]) -> None:
         """Name new packs in the place of old ones: in one file, before the others go."""
@@ -194,6 +199,7 @@ class Index:
 
     def _merge(self) -> None:
         """One file for the small ones. The new is there before the old go."""
+        self.refresh()  # what was collected meanwhile is not to be named again
         tables = self._tables
         old = sorted(tables, key=lambda name: len(tables[name].prefixes))
         # The largest stays unless the rest has grown to half its size: cost stays linear-ish.
@@ -212,8 +218,10 @@ class Index:
     def _remove(self, names: list[str]) -> None:
         with self._lock:
             self._tables = {n: table for n, table in self._tables.items() if n not in names}
-        for name in names:
-            self._backend.delete(INDEX + name)
+        self._backend.delete(*(INDEX + name for name in names))
+
+    def _names(self) -> set[str]:
+        return {pack for table in self._tables.values() for pack in table.packs}
 
     def _write(self, packs: list[tuple[str, Entries]]) -> str:
         data = _encode(packs)

@@ -43,6 +43,7 @@ class LocalBackend:
         self.url = str(self._root)
         self.sync = True
         self._open: OrderedDict[str, _File] = OrderedDict()
+        self._lasting: set[Path] = set()
         self._lock = threading.Lock()
 
     def now(self) -> int:
@@ -102,12 +103,19 @@ class LocalBackend:
                             found.append(Listed(entry.name, status.st_size, _time(status)))
         return sorted(found)
 
-    def delete(self, path: str) -> None:
-        with self._lock:
-            self._open.pop(path, None)
-        with self._errors(path):
-            self._path(path).unlink(missing_ok=True)
-        failpoint("delete.done")
+    def delete(self, *paths: str) -> None:
+        folders = set()
+        for path in paths:
+            with self._lock:
+                self._open.pop(path, None)
+            with self._errors(path), contextlib.suppress(FileNotFoundError):
+                target = self._path(path)
+                target.unlink()
+                folders.add(target.parent)
+            failpoint("delete.done")
+        for folder in folders:
+            with self._errors(str(folder)):
+                self._sync_folder(folder)
 
     def read_ref(self, path: str) -> Kept | None:
         with self._errors(path):
@@ -153,8 +161,8 @@ class LocalBackend:
     def _replace(self, path: str, buffers: Sequence[Buffer]) -> None:
         target, kind = self._path(path), path.partition("/")[0]
         temporary = self._root / TEMPORARY / f"{target.name[:40]}.{secrets.token_hex(6)}"
-        for folder in (temporary.parent, target.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder(target.parent)
+        temporary.parent.mkdir(exist_ok=True)
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             try:
@@ -178,6 +186,22 @@ class LocalBackend:
         failpoint(f"{kind}.renamed")
         self._sync_folder(target.parent)
         failpoint(f"{kind}.durable")
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder, and those above it; durable, also when somebody else made it and died.
+
+        Only where it is used for the first time is it looked at: a folder never goes.
+        """
+        if folder in self._lasting:
+            return
+        above = folder.parent
+        if folder != self._root or not above.is_dir():
+            self._make_folder(above)
+        folder.mkdir(exist_ok=True)
+        # A folder around the repository that may be passed, but not read, was there before.
+        with contextlib.suppress(PermissionError):
+            self._sync_folder(above)
+        self._lasting.add(folder)
 
     def _sync_folder(self, folder: Path) -> None:
         if not self.sync:

@@ -109,9 +109,13 @@ class ObjectStoreBackend:
             for item in listed["objects"]
         )
 
-    def delete(self, path: str) -> None:
-        with contextlib.suppress(MissingFile), self._errors(path):
-            obstore.delete(self._store, check_path(path))
+    def delete(self, *paths: str) -> None:
+        if len(paths) > 1:
+            with self._errors(paths[0]):
+                obstore.delete(self._store, [check_path(path) for path in paths])
+        for path in paths if len(paths) == 1 else ():
+            with contextlib.suppress(MissingFile), self._errors(path):
+                obstore.delete(self._store, check_path(path))
 
     def read_ref(self, path: str) -> Kept | None:
         try:

@@ -40,5 +40,4 @@ def put_in(backend: Backend, packs: Iterable[tuple[str, int]], operation: str) -
 
 def take_out(backend: Backend, packs: Iterable[str]) -> None:
     """Let packs out: because they are needed, or gone."""
-    for name in packs:
-        backend.delete(QUARANTINE + name)
+    backend.delete(*(QUARANTINE + name for name in packs))

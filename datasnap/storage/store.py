@@ -29,6 +29,8 @@ _AT_ONCE = 64
 #: Seconds after which a session looks again at what it relies on. Garbage must have lain for much
 #: longer before it goes: see `datasnap.lifecycle.gc`.
 _OLD = 600
+#: Seconds after which one that begins looks for what others have done to the store.
+_STALE = 30
 
 
 class MissingRecord(CorruptData):
@@ -64,6 +66,7 @@ class Store:
         self.pack_bytes = pack_bytes
         self._index = Index(backend)
         self._index.refresh()
+        self._refreshed = time.monotonic()
         if self._index.empty:
             self._index.adopt_packs()
         self._cache = ByteCache(cache_bytes)
@@ -152,6 +155,8 @@ class Store:
 
     def session(self) -> Session:
         """Begin to write."""
+        if time.monotonic() - self._refreshed > _STALE:
+            self.refresh()
         return Session(self)
 
     def add_packs(self, packs: list[tuple[str, Entries]]) -> None:
@@ -167,6 +172,12 @@ class Store:
     def refresh(self) -> None:
         """Learn what others have done to the index."""
         self._index.refresh()
+        self._refreshed = time.monotonic()
+
+    @property
+    def losses(self) -> int:
+        """Grows when packs go: what `find` gave before may be gone with them."""
+        return self._index.losses
 
     def missing(self, ids: Sequence[bytes], *, distrusted: Container[str]) -> list[bytes]:
         """Those of some records that the index does not know, or only in packs not to be trusted
@@ -181,8 +192,7 @@ class Store:
     def replace_packs(self, old: Sequence[str], new: list[tuple[str, Entries]]) -> None:
         """Remove packs whose records are all in new ones, which are durable."""
         self.retire_packs(old, new)
-        for name in old:
-            self.backend.delete(PACKS + name)
+        self.backend.delete(*(PACKS + name for name in old))
 
     def retire_packs(self, old: Sequence[str], new: list[tuple[str, Entries]]) -> None:
         """Name packs no more in the index, and others, which are durable, in their place."""
@@ -201,9 +211,8 @@ class Store:
         taken them in meanwhile."""
         if names:
             self._index.refresh()
-        for name in names:
-            if not self._index.covers(name):
-                self.backend.delete(PACKS + name)
+        unknown = [name for name in names if not self._index.covers(name)]
+        self.backend.delete(*(PACKS + name for name in unknown))
 
     def locate(self, id: bytes) -> Location:
         """Where a record lies.
@@ -258,7 +267,7 @@ class Session:
         self._writing: deque[Future[None]] = deque()
         self._writer = ThreadPoolExecutor(1, "datasnap-pack")
         self._lock = threading.RLock()
-        self._began = time.monotonic()
+        self._began, self._losses = time.monotonic(), store.losses
         self.stats = SessionStats(0, 0, 0)
         #: Bytes of the records added so far.
         self.added_bytes = 0
@@ -347,9 +356,11 @@ class Session:
         """Packs that may go: those in quarantine."""
         return quarantined(self._store.backend)
 
-    def refresh(self) -> None:
-        """Learn what others have done to the store."""
+    def look_again(self) -> bool:
+        """Learn what others have done to the store; whether records that it had when this began
+        may be gone."""
         self._store.refresh()
+        return self._store.losses != self._losses
 
     def rescue(self, ids: Sequence[bytes], *, distrusted: Container[str]) -> None:
         """Take records along that the store has only in packs which may go.
