@@ -12,6 +12,7 @@ import datasnap.gates.kept as kept
 import datasnap.gates.protection as protection
 import datasnap.gates.publish as publishing
 import datasnap.lifecycle.prune as pruning
+import datasnap.lifecycle.du as usage
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
 import datasnap.naming as naming
@@ -237,6 +238,7 @@ class Repository:
     remove_signer = trusted.remove_signer
     prune = pruning.prune
     undo_prune = pruning.undo_prune
+    du = usage.du
     gc = sweep.collect
     undo_gc = sweep.undo_gc
     verify = verifying.verify

@@ -288,15 +288,15 @@ class Session:
         """Whether the store has a record, or will have it with this session."""
         return id in self._added or self._store.find(id) is not None
 
-    def add(self, id: bytes, kind: int, buffers: Sequence[Buffer]) -> bool:
-        """Add a record; False when it is there already.
-
-        Raises:
     @property
     def added(self) -> Collection[bytes]:
         """IDs of the records that it will commit; the set stays as it is when it has."""
         return self._added
 
+    def add(self, id: bytes, kind: int, buffers: Sequence[Buffer]) -> bool:
+        """Add a record; False when it is there already.
+
+        Raises:
             StorageError: an earlier pack could not be written.
         """
         with self._lock:
