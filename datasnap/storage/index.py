@@ -124,12 +124,8 @@ class Index:
         """All packs that are known, with their entries."""
         found: dict[str, Entries] = {}
         for table in self._tables.values():
-            order = np.argsort(table.owners, kind="stable")
-            ends = np.searchsorted(table.owners[order], np.arange(len(table.packs) + 1))
-            for number, pack in enumerate(table.packs):
-                if pack not in self._gone:
-                    found[pack] = table.entries[order[ends[number] : ends[number + 1]]]
-        return found
+            found.update(_by_pack(table))
+        return {pack: entries for pack, entries in found.items() if pack not in self._gone}
 
     def find(self, id: bytes) -> Location | None:
         """Where a record lies, as far as is known; no I/O."""
@@ -236,13 +232,20 @@ class Index:
         self._gone = self._gone.difference(table.packs)
 
 
-def covered_packs(backend: Backend, name: str) -> tuple[str, ...]:
-    """The packs that an index file covers.
+def read_index(backend: Backend, name: str) -> dict[str, Entries]:
+    """What an index file says of each pack that it covers.
 
     Raises:
         MissingFile, CorruptData.
     """
-    return _parse(name, backend.read(INDEX + name)).packs
+    return _by_pack(_parse(name, backend.read(INDEX + name)))
+
+
+def _by_pack(table: _Table) -> dict[str, Entries]:
+    order = np.argsort(table.owners, kind="stable")
+    ends = np.searchsorted(table.owners[order], np.arange(len(table.packs) + 1))
+    rows = (order[ends[number] : ends[number + 1]] for number in range(len(table.packs)))
+    return {pack: table.entries[some] for pack, some in zip(table.packs, rows, strict=True)}
 
 
 def _encode(packs: list[tuple[str, Entries]]) -> bytes:

@@ -25,6 +25,9 @@ from datasnap.verify.walk import Walk, Wanted
 if TYPE_CHECKING:
     from datasnap.repository import Repository
 
+#: What is handed out before it is done, at most: it is in memory.
+_WAITING = 32
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -175,7 +178,7 @@ def _in_turn(
     waiting: deque[tuple[T, Future[R]]] = deque()
     for thing in things:
         waiting.append((thing, pool.submit(work, thing)))
-        if len(waiting) > 2 * pool._max_workers:
+        if len(waiting) >= _WAITING:
             first, future = waiting.popleft()
             yield first, future.result()
     for first, future in waiting:

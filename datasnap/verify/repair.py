@@ -139,12 +139,13 @@ def _is_good(record: bytes, wanted: Wanted) -> bool:
 
 
 def _damaged_packs(found: Findings) -> list[str]:
-    """Packs with something damaged in them, but those in quarantine: they go anyway."""
+    """Packs to be written anew, but those in quarantine: they go anyway."""
     backend = found.records.store.backend
-    packs = {pack for pack, _ in found.bad_copies} | set(found.survey.unusable)
+    files = found.survey
+    packs = {pack for pack, _ in found.bad_copies} | {*files.unusable, *files.contradicted}
     # One that is not there any more was taken into another meanwhile.
     there = {name for name in packs if backend.size(PACKS + name) is not None}
-    return sorted(there - found.survey.held)
+    return sorted(there - files.held)
 
 
 def _rewrite(

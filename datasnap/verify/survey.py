@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from datasnap.storage import PACKS, Backend, Catalog, Store, make_catalog, read_entries
-from datasnap.storage.index import INDEX, covered_packs
+from datasnap.storage.index import INDEX, read_index
 from datasnap.storage.pack import Entries, checksum
 from datasnap.storage.quarantine import quarantined
 from datasnap.verify.faults import unreadable
@@ -34,6 +34,7 @@ class Survey:
         uncovered: packs that no index file lists.
         held: packs in quarantine.
         gone: packs that an index file lists, and that are not there.
+        contradicted: packs of which an index file says something else.
         bad_indexes: index files that cannot be read.
     """
 
@@ -44,6 +45,7 @@ class Survey:
     uncovered: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     gone: list[str] = field(default_factory=list)
+    contradicted: list[str] = field(default_factory=list)
     bad_indexes: list[str] = field(default_factory=list)
 
     def known(self, pack: str) -> Entries | None:
@@ -114,11 +116,18 @@ def _read_indexes(store: Store, found: Survey, report: Report) -> None:
     covered: set[str] = set()
     for file in backend.list(INDEX):
         try:
-            covered.update(covered_packs(backend, file.name))
+            listed = read_index(backend, file.name)
         except unreadable(backend) as error:
             if backend.size(INDEX + file.name) is not None:  # else merged meanwhile
                 found.bad_indexes.append(file.name)
                 report.problems.append(Problem(f"index file {file.name[:16]}", error.message))
+            continue
+        covered.update(listed)
+        for name in listed:
+            if name in found.entries and not _same(listed[name], found.entries[name]):
+                found.contradicted.append(name)
+                why = "an index file says other of it than it does itself"
+                report.problems.append(Problem(f"pack {name[:16]}", why))
     found.held = set(quarantined(backend))
     found.indexed = store.packs()
     found.uncovered = [
@@ -129,18 +138,12 @@ def _read_indexes(store: Store, found: Survey, report: Report) -> None:
         for name in sorted(covered)
         if name not in found.sizes and backend.size(PACKS + name) is None
     ]
-    for name, listed in found.indexed.items():
-        own = found.entries.get(name)
-        if own is not None and not _same(own, listed):
-            report.problems.append(
-                Problem(f"pack {name[:16]}", "an index file says other of it than it does itself")
-            )
 
 
 def is_damaged_index(backend: Backend, name: str) -> bool:
     """Whether an index file is there and cannot be read."""
     try:
-        covered_packs(backend, name)
+        read_index(backend, name)
     except unreadable(backend):
         return backend.size(INDEX + name) is not None
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datasnap
@@ -12,6 +12,7 @@ from datasnap.repository import Repository
 from tests.verify.damage import cut, everything, flip, put
 
 
+@settings(max_examples=40)
 @given(
     file=st.integers(0, 10**6),
     position=st.integers(0, 10**9),

@@ -9,7 +9,7 @@ import pytest
 
 import datasnap
 from datasnap.repository import Repository
-from datasnap.storage import open_backend
+from datasnap.storage import open_backend, read_entries
 from datasnap.verify import Report
 from tests.conftest import write
 from tests.faults import FaultyBackend
@@ -81,6 +81,17 @@ def test_a_damaged_index_file_hinders_nobody(sound: Repository) -> None:
     flip(sound.backend, "index/" + sound.backend.list("index/")[0].name, 100)
     assert everything(again(sound)) == everything(sound)
     assert again(sound).verify(deep=True).ok
+
+
+def test_an_index_file_that_contradicts_a_pack(sound: Repository) -> None:
+    name = largest_pack(sound.backend).removeprefix("packs/")
+    entries = read_entries(sound.backend, name).copy()
+    entries["offset"][0] += 1
+    sound.store.add_packs([(name, entries)])
+    assert f"pack {name[:16]}" in where(again(sound).verify())
+    assert again(sound).repair().ok
+    report = again(sound).verify(deep=True)
+    assert report.ok and not report.warnings
 
 
 def test_packs_that_no_index_file_lists(sound: Repository) -> None:
@@ -188,8 +199,6 @@ def test_a_second_copy_of_a_record_may_be_damaged(
 
 
 def _ids(repo: Repository, pack: str) -> set[bytes]:
-    from datasnap.storage import read_entries
-
     return {id.tobytes() for id in read_entries(repo.backend, pack)["id"]}
 
 
