@@ -179,8 +179,8 @@ def publish(
         ),
     ] = None,
     message: Message = "",
-    no_ff: Annotated[
-        bool, typer.Option("--no-ff", help="Commit a merge even where moving the branch would do.")
+    ff: Annotated[
+        bool, typer.Option("--ff", help="Where moving the branch will do, commit no merge.")
     ] = False,
     strict: _Strict = False,
     delete: Annotated[
@@ -201,7 +201,7 @@ def publish(
                 source,
                 target,
                 message=message,
-                ff=not no_ff,
+                ff=ff,
                 strict=strict,
                 delete=delete,
                 author=author,

@@ -110,6 +110,25 @@ def _run(program: Path, name: str, repository: Repository, change: RefChange) ->
     Raises:
         Refused: it cannot be run, or fails.
     """
+    try:
+        code, last_words = _outcome(program, name, repository, change)
+    except OSError as error:
+        raise Refused(
+            f"the hook {program} cannot be run: {error.strerror}",
+            hint="A script begins with a line such as #!/bin/sh",
+        ) from error
+    if code:
+        ending = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+        raise Refused(
+            f"the hook {name} {_said_no(name)} ({ending}){last_words}",
+            hint=f"It is {program}; `datasnap --no-hooks …` does without.",
+        )
+
+
+def _outcome(
+    program: Path, name: str, repository: Repository, change: RefChange
+) -> tuple[int, str]:
+    """Run a program; its exit code, and the last of what it said."""
     if program.stat().st_uid not in (os.getuid(), 0):
         raise Refused(
             f"the hook {program} belongs to another user, so it is not run",
@@ -120,21 +139,10 @@ def _run(program: Path, name: str, repository: Repository, change: RefChange) ->
         told.write(_as_json(name, repository, change))
         told.seek(0)
         environment = {**os.environ, **_variables(repository, change)}
-        try:
-            done = subprocess.run(
-                [program], stdin=told, stdout=said, stderr=said, env=environment, check=False
-            )
-        except OSError as error:
-            raise Refused(
-                f"the hook {program} cannot be run: {error.strerror}",
-                hint="A script begins with a line such as #!/bin/sh",
-            ) from error
-        if done.returncode:
-            what = "forbids it" if name.startswith("pre-") else "failed"
-            raise Refused(
-                f"the hook {name} {what} ({_ending(done.returncode)}){_last_words(said)}",
-                hint=f"It is {program}; `datasnap --no-hooks …` does without.",
-            )
+        done = subprocess.run(
+            [program], stdin=told, stdout=said, stderr=said, env=environment, check=False
+        )
+        return done.returncode, _last_words(said)
 
 
 def _call(point: EntryPoint, repository: Repository, change: RefChange) -> None:
@@ -147,10 +155,9 @@ def _call(point: EntryPoint, repository: Repository, change: RefChange) -> None:
     try:
         point.load()(change, repository)
     except Exception as error:  # it may do what it likes, and says no by raising
-        what = "forbids it" if point.name.startswith("pre-") else "failed"
         reason = str(error) or type(error).__name__
         raise Refused(
-            f"the hook {point.name} {what}: {reason}", hint=f"It is {point.value}."
+            f"the hook {point.name} {_said_no(point.name)}: {reason}", hint=f"It is {point.value}."
         ) from error
     finally:
         _inside.reset(token)
@@ -181,8 +188,8 @@ def _as_json(name: str, repository: Repository, change: RefChange) -> bytes:
     )
 
 
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+def _said_no(name: str) -> str:
+    return "forbids it" if name.startswith("pre-") else "failed"
 
 
 def _last_words(said: IO[bytes]) -> str:

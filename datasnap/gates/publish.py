@@ -41,7 +41,7 @@ def publish(
     into: str | None = None,
     *,
     message: str = "",
-    ff: bool = True,
+    ff: bool = False,
     strict: bool = False,
     delete: bool = False,
     author: str | None = None,
@@ -52,7 +52,9 @@ def publish(
 
     Args:
         into: None: the current branch.
-        ff: only move the branch, where it has nothing of its own.
+        ff: only move the branch, where it has nothing of its own. By default a merge is committed
+            there, too: the branch's line of first parents, which `main~1` and `main@{DATE}` go
+            back on, then holds what was checked, and not the steps that led to it.
         strict: warnings are as bad as errors.
         delete: afterwards delete `source`, a branch, unless it has moved on meanwhile.
 

@@ -151,7 +151,7 @@ def test_protect_and_publish(checked: Shell) -> None:
     checked("update", "rides", "x = 1", "--where", "id = 4", "-b", "exp")
     said = checked("publish", "exp", "--into", "main", "--delete")
     assert "✓ x is small" in said
-    assert "Fast-forward main" in said
+    assert re.search(r"Merged exp into main as [0-9a-f]{12}", said)
     assert "Deleted branch exp" in said
     assert "Already up to date" in checked("publish", "main~1")
     checked("protect", "main", "--off")
@@ -160,8 +160,8 @@ def test_protect_and_publish(checked: Shell) -> None:
 
 def test_publish_as_json(checked: Shell) -> None:
     checked("update", "rides", "x = 1", "--where", "id = 4", "-b", "exp")
-    found = json.loads(checked("publish", "exp", "--no-ff", "--json"))
-    assert (found["outcome"], found["branch"], found["deleted"]) == ("merged", "main", False)
+    found = json.loads(checked("publish", "exp", "--ff", "--json"))
+    assert (found["outcome"], found["branch"], found["deleted"]) == ("fast-forward", "main", False)
     assert found["report"]["ok"]
     assert found["snapshot"] == found["report"]["snapshot"]
 

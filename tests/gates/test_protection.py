@@ -50,7 +50,7 @@ def diverge(repo: Repository) -> None:
     """Let something else come into `main`, as a protected branch takes it."""
     repo.branch("other", at="main")
     change(repo, "other", "fare + 1", "id = 2")
-    repo.publish("other", "main", delete=True)
+    repo.publish("other", "main", ff=True, delete=True)
 
 
 def _commit(repo: Repository) -> None:
@@ -126,7 +126,7 @@ def test_checks_of_tables_that_the_branch_has_broken_already_do_not_stop_others(
     guarded.branch("zones", at="main")
     with guarded.transaction("zones") as tx:
         tx.write("zones", pa.table({"zone": ["a"]}))
-    assert guarded.publish("zones", "main").merge.outcome == "fast-forward"
+    assert guarded.publish("zones", "main").merge.outcome == "merged"
 
 
 def test_the_first_snapshot_of_a_protected_branch_must_pass(repo: Repository) -> None:
@@ -178,11 +178,23 @@ def test_many_protect_at_once_and_none_is_lost(repo: Repository) -> None:
 
 def test_publish_merges_what_passes(guarded: Repository) -> None:
     done = guarded.publish("exp", "main", delete=True)
-    assert (done.merge.outcome, done.deleted) == ("fast-forward", True)
+    assert (done.merge.outcome, done.deleted) == ("merged", True)
     assert done.report is not None
     assert [one.outcome for one in done.report.results] == ["passed"]
     assert "exp" not in guarded.branches()
     assert guarded.publish("main~1", "main").report is None  # up to date: nothing to check
+
+
+def test_the_branch_goes_back_by_what_was_checked(guarded: Repository) -> None:
+    """Not by what led to it, which may be as bad as it likes."""
+    before = guarded.branches()["main"]
+    change(guarded, "exp", "-1")
+    good = change(guarded, "exp", "1")
+    guarded.publish("exp", "main")
+    assert guarded.snapshot("main").parents == [before, good]
+    assert guarded.snapshot("main~1").id == before
+    change(guarded, "exp", "2")
+    assert guarded.publish("exp", "old", ff=True).merge.outcome == "fast-forward"
 
 
 def test_publish_into_an_unprotected_branch_checks_as_well(guarded: Repository) -> None:
@@ -228,7 +240,7 @@ def test_conflicts_are_settled_on_the_source(guarded: Repository) -> None:
     assert "datasnap merge main --into exp" in error.value.hint
     assert guarded.pending_merge("main") is None
     guarded.merge("main", "exp", on_conflict="ours")
-    assert guarded.publish("exp", "main").merge.outcome == "fast-forward"
+    assert guarded.publish("exp", "main").merge.outcome == "merged"
 
 
 class Quicker:
@@ -319,4 +331,4 @@ def test_publishing_works_wherever_a_repository_lies(location: str) -> None:
     with pytest.raises(ChecksFailed):
         repo.publish("exp", "main")
     change(repo, "exp", "1")
-    assert repo.publish("exp", "main").merge.outcome == "fast-forward"
+    assert repo.publish("exp", "main").merge.outcome == "merged"
