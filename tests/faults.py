@@ -32,11 +32,12 @@ class FaultyBackend:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         passed_on = getattr(self._inner, method)
 
-        def call(path: str, *arguments: Any) -> Any:
+        def call(*arguments: Any) -> Any:
             number = self.counted
-            self.calls.append((method, path))
-            if method in self._methods and number == self._fail_at:
-                raise StorageError("the disk is full at a test", hint="Free some space.")
-            return passed_on(path, *arguments)
+            if arguments:  # else nothing is to be deleted, or the time is asked for
+                self.calls.append((method, arguments[0]))
+                if method in self._methods and number == self._fail_at:
+                    raise StorageError("the disk is full at a test", hint="Free some space.")
+            return passed_on(*arguments)
 
         return call
