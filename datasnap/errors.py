@@ -157,6 +157,22 @@ class UnsupportedType(BadInput):
     """An Arrow type that Parquet cannot hold and give back equal."""
 
 
+class SnapshotReplaced(UserWarning):
+    """A snapshot that a purge replaced was asked for, and its successor is given instead.
+
+    Args:
+        old, new: as 64 hex digits.
+        table, who, when: from what rows were erased, by whom, and on which day.
+    """
+
+    def __init__(self, old: str, new: str, table: str, who: str, when: str) -> None:
+        super().__init__(
+            f"{old[:12]} was purged on {when} by {who} (rows of '{table}' were erased): "
+            f"using {new[:12]}"
+        )
+        self.old, self.new = old, new
+
+
 class CorruptData(DatasnapError):
     """Stored bytes that are not what was written: truncated, flipped, missing or hostile."""
 

@@ -12,6 +12,7 @@ import datasnap.gates.kept as kept
 import datasnap.gates.protection as protection
 import datasnap.gates.publish as publishing
 import datasnap.lifecycle.prune as pruning
+import datasnap.lifecycle.purge as purging
 import datasnap.lifecycle.du as usage
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
@@ -33,6 +34,7 @@ from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import Refs
+from datasnap.snapshots.replaced import Replaced
 from datasnap.snapshots.revisions import Revisions
 from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
 from datasnap.transaction import Transaction
@@ -82,7 +84,8 @@ class Repository:
         #: else complains about.
         self.workbenches: list[Workbench] = []
         weakref.finalize(self, self.workbenches.clear)
-        self.revisions = Revisions(self.refs, self.objects, self._snapshots_starting)
+        self.replaced = Replaced(backend)
+        self.revisions = Revisions(self.refs, self.objects, self._snapshots_starting, self.replaced)
 
     def __repr__(self) -> str:
         return f"<datasnap repository {self.url}>"
@@ -241,6 +244,7 @@ class Repository:
     du = usage.du
     gc = sweep.collect
     undo_gc = sweep.undo_gc
+    purge = purging.purge
     verify = verifying.verify
     repair = verifying.repair
 

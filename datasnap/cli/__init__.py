@@ -6,6 +6,10 @@ import os
 import shutil
 import sys
 import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 #: The width of "error: " and "hint:  ".
 _INDENT = 7
@@ -21,7 +25,8 @@ def run() -> None:
     from datasnap.errors import DatasnapError, UsageError
 
     try:
-        app(prog_name="datasnap")
+        with _noting():
+            app(prog_name="datasnap")
     except DatasnapError as error:
         _complain(error.message, error.hint)
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -43,6 +48,33 @@ def run() -> None:
             "This is a bug in datasnap: please report it with what DATASNAP_DEBUG=1 shows.",
         )
         sys.exit(1)
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    """Print what a user should know of a snapshot that was replaced, each once."""
+    from datasnap.errors import SnapshotReplaced
+
+    others, said = warnings.showwarning, set[str]()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, SnapshotReplaced):
+            others(message, category, filename, lineno, file, line)
+        elif str(message) not in said:
+            said.add(str(message))
+            print(f"note: {_wrapped(str(message))}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SnapshotReplaced)
+        warnings.showwarning = show
+        yield
 
 
 def _complain(message: str, hint: str) -> None:

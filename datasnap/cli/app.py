@@ -17,6 +17,7 @@ from datasnap.cli import (
     history,
     merge,
     past,
+    purge,
     refs,
     replay,
     retention,
@@ -121,6 +122,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "optimize": edit.optimize,
     "gc": gc.gc,
     "prune": retention.prune,
+    "purge": purge.purge,
     "du": du.du,
     "verify": verify.verify,
 }

@@ -19,6 +19,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Literal, NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
@@ -27,7 +28,15 @@ import msgspec
 from datasnap.errors import Conflict, CorruptData, InvalidName, RefExists, UnknownName
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.pruned import Pruned
-from datasnap.snapshots.reflog import LogEntry, RefFile, Why, entries, older_files, with_entry
+from datasnap.snapshots.reflog import (
+    LogEntry,
+    RefFile,
+    Why,
+    entries,
+    older_files,
+    with_entry,
+    written_anew,
+)
 from datasnap.storage import Backend
 
 Kind = Literal["branch", "tag", "pin"]
@@ -226,6 +235,15 @@ class Refs:
         self._write(kind, name, found, entry)
         if self.watcher is not None:
             self.watcher.after(change)
+
+    def touch(self, kind: Kind, name: str) -> None:
+        """Write a ref anew as it is: a swap of it that is on its way fails, and looks again."""
+        found = self._find(kind, name)
+        if found is not None:
+            file = written_anew(found.file, found.modified)
+            # Whoever was quicker has done the same.
+            with suppress(Conflict):
+                self._backend.write_ref(_path(kind, name), msgspec.json.encode(file), found.version)
 
     def log(self, kind: Kind, name: str) -> Iterator[LogEntry]:
         """The changes of a ref, also of one that was deleted, newest first.

@@ -19,6 +19,7 @@ the current branch is (HEAD) has no log: HEAD@{N} is that of the current branch.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, time, timedelta
 from itertools import islice
@@ -27,6 +28,8 @@ from datasnap.errors import AmbiguousId, UnknownName, UsageError
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import HEAD, Refs
+from datasnap.snapshots.replaced import Replaced
+from datasnap.storage import MissingRecord
 
 _STEP = re.compile(r"~(\d*)|\^(\d*)|@\{([^{}]*)\}")
 _SPLIT = re.compile(r"^(.*?)((?:~\d*|\^\d*|@\{[^{}]*\})*)$", re.DOTALL)
@@ -39,6 +42,7 @@ class Revisions:
 
     Args:
         starting: the snapshots whose IDs begin with some digits, reachable or not.
+        replaced: those that a purge replaced.
     """
 
     def __init__(
@@ -46,11 +50,14 @@ class Revisions:
         refs: Refs,
         objects: ObjectReader,
         starting: Callable[[str], Sequence[SnapshotId]],
+        replaced: Replaced,
     ) -> None:
         self._refs, self._objects, self._starting = refs, objects, starting
+        self._replaced = replaced
 
     def resolve(self, revision: str) -> SnapshotId:
-        """The snapshot that a revision names.
+        """The snapshot that a revision names. Where a purge replaced that, its successor, with a
+        warning (`SnapshotReplaced`).
 
         Raises:
             UnknownName: no such ref, ID, parent or time; near names are suggested.
@@ -106,7 +113,7 @@ class Revisions:
         was = log[-1].before if log else None
         if was is None:
             raise UnknownName("ref", revision, where=f"(the {kind} did not exist then)")
-        return SnapshotId(ObjectId(bytes.fromhex(was)))
+        return self._present(SnapshotId(ObjectId(bytes.fromhex(was))))
 
     def _named(self, name: str) -> str:
         return self._refs.head() if name in (HEAD, "@") else name
@@ -118,14 +125,26 @@ class Revisions:
         return UnknownName("ref", name, known)
 
     def _by_prefix(self, prefix: str) -> SnapshotId | None:
-        found = self._starting(prefix)
+        found = self._starting(prefix) or self._replaced.starting(prefix)
         if len(found) > 1:
             names = ", ".join(id.hex()[: len(prefix) + 4] for id in found[:4])
             raise AmbiguousId(
                 f"the ID prefix {prefix} fits {len(found)} snapshots",
                 hint=f"Give more digits: {names}",
             )
-        return found[0] if found else None
+        return self._present(found[0]) if found else None
+
+    def _present(self, id: SnapshotId) -> SnapshotId:
+        """A snapshot, or what a purge replaced it by."""
+        try:
+            self._objects.get(id, Snapshot)
+        except MissingRecord:
+            self._replaced.refresh()
+            replacement = self._replaced.find(id)
+            if replacement is not None:
+                warnings.warn(replacement.notice(), stacklevel=2)
+                return replacement.new
+        return id
 
     def _ancestor(self, id: SnapshotId, steps: int, revision: str) -> SnapshotId:
         for count, (ancestor, _) in enumerate(self.first_parents(id)):

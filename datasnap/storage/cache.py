@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -41,6 +42,12 @@ class ByteCache:
             while self._size > self._limit:
                 _, dropped = self._records.popitem(last=False)
                 self._size -= len(dropped)
+
+    def clear(self) -> None:
+        """Keep nothing of it."""
+        with self._lock:
+            self._records.clear()
+            self._size = 0
 
 
 class DiskCache:
@@ -84,6 +91,12 @@ class DiskCache:
         if self._written > self._limit // _SWEEP_EVERY:
             self._written = 0
             self._sweep()
+
+    def clear(self) -> None:
+        """Remove all of it."""
+        for file in self._folder.glob("*/*"):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
     def _file(self, key: bytes) -> Path:
         name = key.hex()

@@ -199,6 +199,10 @@ class Store:
         self._index.replace(list(old), new)
         self._forget(*old)
 
+    def forget_records(self) -> None:
+        """Keep none in memory."""
+        self._cache.clear()
+
     def _forget(self, *packs: str) -> None:
         """Packs are gone: what was in them is looked for again."""
         gone = set(packs)
