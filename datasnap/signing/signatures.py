@@ -13,7 +13,7 @@ changes by compare-and-swap, so that several people can sign at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -135,6 +135,24 @@ def require(repository: Repository, change: RefChange) -> None:
             hint=f"Commit with --sign; what is there already, `datasnap sign "
             f"{first.snapshot[:12]}` signs. See `datasnap signers`.",
         )
+
+
+def drop_stale(backend: Backend, is_stored: Callable[[bytes], bool], *, before: int) -> int:
+    """Remove the signatures of snapshots that are no longer stored; how many there were.
+
+    Args:
+        is_stored: whether there is an object of this ID.
+        before: only files older than this, by the store's clock, are looked at: a snapshot is
+            signed right after it is stored, and who looks may not know of it yet.
+    """
+    stale = [
+        file.name
+        for file in backend.list(FOLDER)
+        if file.modified < before and not is_stored(bytes.fromhex(file.name))
+    ]
+    for name in stale:
+        backend.delete(FOLDER + name)
+    return len(stale)
 
 
 def _judge_all(

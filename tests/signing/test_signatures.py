@@ -17,6 +17,7 @@ import datasnap
 from datasnap.errors import CorruptData, MergeConflict, Refused
 from datasnap.repository import Repository
 from datasnap.signing import check_signatures, require
+from datasnap.signing.signatures import drop_stale
 from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import RefChange
 from tests.conftest import write
@@ -253,6 +254,14 @@ def test_a_parent_by_the_second_line_must_be_signed_too(trusting: Repository) ->
     trusting.merge("exp")
     with pytest.raises(Refused, match=f"{tx.snapshot[:12]} is unsigned"):  # type: ignore[index]
         require(trusting, adding(trusting, base, "main"))
+
+
+def test_signatures_of_what_is_no_longer_stored_can_be_dropped(trusting: Repository) -> None:
+    _, two = (write(trusting, "t", table(n)) for n in (1, 2))
+    later, stored = trusting.backend.now() + 10_000_000, {bytes.fromhex(two)}
+    assert drop_stale(trusting.backend, stored.__contains__, before=0) == 0
+    assert drop_stale(trusting.backend, stored.__contains__, before=later) == 1
+    assert [file.name for file in trusting.backend.list("signatures/")] == [two]
 
 
 def test_a_repository_can_be_opened_and_read_without_cryptography(trusting: Repository) -> None:

@@ -84,6 +84,21 @@ def test_a_log_ends_where_its_older_part_was_removed(refs: Refs, backend: Backen
     assert kept == [str(n) for n in range(reflog._INLINE, reflog._INLINE // 2 - 1, -1)]
 
 
+def test_a_file_that_is_written_anew_keeps_the_times_of_its_log(
+    refs: Refs, backend: Backend
+) -> None:
+    move(refs, "main", 1)
+    ref, before = refs.branch("main"), list(refs.log("branch", "main"))
+    assert ref is not None
+    file = reflog.written_anew(ref.file, ref.modified)
+    assert file != ref.file
+    backend.write_ref("refs/heads/main", msgspec.json.encode(file), ref.version)
+    assert list(refs.log("branch", "main")) == before
+    move(refs, "main", 2)
+    assert list(refs.log("branch", "main"))[1:] == before
+    assert_chained(list(refs.log("branch", "main")))
+
+
 def test_a_deleted_ref_keeps_its_log_and_so_does_the_one_made_anew(refs: Refs) -> None:
     refs.create("tag", "v1", some_id(1), Why("create"))
     refs.delete("tag", "v1", Why("delete"))

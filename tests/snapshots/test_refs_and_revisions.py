@@ -119,7 +119,7 @@ def test_an_ambiguous_prefix_asks_for_more(
     repo: Repository, three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twins = [bytes.fromhex("abcdef0123" + digit * 54) for digit in "12"]
-    monkeypatch.setattr(repo._revisions, "_starting", lambda digits: twins)
+    monkeypatch.setattr(repo.revisions, "_starting", lambda digits: twins)
     with pytest.raises(AmbiguousId, match="2 snapshots"):
         repo.snapshot("abcdef01")
 
