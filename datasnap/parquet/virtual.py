@@ -138,7 +138,7 @@ class VirtualFile:
             if low < high:
                 spans.append(Span(extent.source, extent.skip + low - extent.start, high - low))
             index += 1
-        fetched = fetch(spans)
+        fetched = fetch(spans) if spans else []
         if any(len(p) != span.length for p, span in zip(fetched, spans, strict=True)):
             raise CorruptData("a column chunk is shorter than its manifest says")
         pieces += fetched

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from datasnap.errors import CorruptData
 from datasnap.parquet import stored_type
@@ -51,6 +52,8 @@ def arrow_schema(table: Table) -> pa.Schema:
     try:
         schema = pa.ipc.read_schema(pa.BufferReader(table.schema))
         names = set(schema.names)
+        for field in schema:
+            _read_names(field.type)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         raise CorruptData(f"a table's schema is unreadable: {error}") from error
     ids = {field.id for field in table.fields}
@@ -59,6 +62,18 @@ def arrow_schema(table: Table) -> pa.Schema:
     if not ids.issuperset(table.key) or not ids.issuperset(table.profile.boundary):
         raise CorruptData("a table's key or layout is of columns that it has not")
     return schema
+
+
+def _read_names(type: pa.DataType) -> None:
+    """Read the names inside a type: Arrow does not check that they are text."""
+    if isinstance(type, pa.BaseExtensionType):
+        _read_names(type.storage_type)
+    elif pt.is_dictionary(type):
+        _read_names(type.value_type)
+    for number in range(type.num_fields):
+        field = type.field(number)
+        field.name  # noqa: B018
+        _read_names(field.type)
 
 
 def fields_by_name(table: Table) -> dict[str, FieldId]:

@@ -19,32 +19,23 @@ from tests.fuzz.hostile import ID, NOTE, PLACE, ROWS, SEATS, Twist, Workshop, of
 #: A name, and what makes the snapshot.
 Case = tuple[str, Callable[[Workshop], str]]
 
-NUMBERS = (
-    1 - 2**63,
-    -1,
-    0,
-    1,
-    ROWS - 1,
-    ROWS + 1,
-    2**24,
-    2**31 - 1,
-    2**31,
-    2**40,
-    2**60,
-    2**64 - 1,
-)
+NUMBERS = (1 - 2**63, -1, 0, ROWS + 1, 2**24, 2**31, 2**40, 2**64 - 1)
 _CODED = Encoding.DICTIONARY
 _SCRAPS = (b"", b"\0", b"\xff" * 9, b"\x15\x04" * 40, b"\x19\xfc\xff\xff\xff\xff\x0f" + bytes(99))
 
 
-def all_cases() -> Iterator[Case]:
-    """Every case."""
+def claims() -> Iterator[Case]:
+    """What a manifest can say."""
     yield from _numbers()
     yield from _layouts()
     yield from _schemas()
     yield from _edits()
+
+
+def chunks() -> Iterator[Case]:
+    """What a chunk can hold."""
     yield from _chunks()
-    yield from _mutations(150)
+    yield from _mutations(80)
 
 
 def bombs() -> Iterator[Case]:
@@ -55,7 +46,7 @@ def bombs() -> Iterator[Case]:
         lambda w: _with_record(w, PLACE, _encoded(_one_text(), _CODED), edited=True),
     )
     lists = pa.ListArray.from_arrays(np.arange(ROWS + 1, dtype=np.int32), _one_text())
-    yield "texts in lists", lambda w: _with_record(w, SEATS, _encoded(lists, _CODED))
+    yield "texts in lists", lambda w: _with_record(w, SEATS, _encoded(lists, _CODED), tail=b"")
     for encoding in (Encoding.PLAIN, Encoding.LENGTHS):
         yield (
             f"texts page by page, {encoding}",
@@ -66,17 +57,13 @@ def bombs() -> Iterator[Case]:
     yield "a compressed message", lambda w: w.snapshot(edited=True, values=_compressed)
     yield (
         "an edited column's room",
-        lambda w: w.snapshot(edited=True, overlay=patched(PLACE, room=2**31 - 1)),
+        lambda w: w.snapshot(edited=True, overlay=patched(PLACE, room=1 << 29)),
     )
     yield (
         "an edited column's size",
         lambda w: w.snapshot(
             edited=True, column=of_field(PLACE, uncompressed=2**39, tail=_unencoded(2**40))
         ),
-    )
-    yield (
-        "a segment a million times",
-        lambda w: w.snapshot(part=lambda part: replace(part, segments=part.segments * 300_000)),
     )
 
 
@@ -356,9 +343,11 @@ def _mutated(w: Workshop, rng: random.Random) -> str:
     return w.snapshot(column=twist, edited=rng.random() < 0.5)
 
 
-def _with_record(w: Workshop, number: int, record: bytes, *, edited: bool = False) -> str:
+def _with_record(
+    w: Workshop, number: int, record: bytes, *, edited: bool = False, **changes: Any
+) -> str:
     id = w.chunk(record)
-    leaves, _ = parse_record(record)
+    leaves = tuple(replace(leaf, **changes) for leaf in parse_record(record)[0])
 
     def twist(column: Column) -> Column:
         return replace(column, chunk=id, leaves=leaves) if column.field == number else column

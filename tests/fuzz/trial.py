@@ -1,7 +1,7 @@
 """Reads hostile tables in every way, in a process of its own: so a crash is seen, and memory can
 be limited. Prints what it is at, and for each case what came of it.
 
-    python -m tests.fuzz.trial all_cases|bombs BYTES
+    python -m tests.fuzz.trial claims|chunks|bombs BYTES
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -33,7 +34,6 @@ def main(which: str, limit: int) -> None:
     workshop = Workshop()
     made = []
     for name, make in getattr(cases, which)():
-        print("make", name, flush=True)
         made.append((name, make(workshop)))
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     print("base", base >> 20, flush=True)
@@ -41,7 +41,9 @@ def main(which: str, limit: int) -> None:
     for name, snapshot in made:
         print("at", name, flush=True)
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
-        said = [_outcome(way, workshop.repository, snapshot) for way in WAYS]
+        # (What other readers of the file system make of a bomb is theirs to bound.)
+        ways = WAYS[:3] if which == "bombs" else WAYS
+        said = [_outcome(way, workshop.repository, snapshot) for way in ways]
         grown = (_peak() - base) >> 20
         print("    ", "; ".join(said), f"{grown} MiB", flush=True)
         if grown << 20 > limit:
@@ -73,11 +75,18 @@ def arrow(repository: Repository, snapshot: str) -> str:
 
 def sql(repository: Repository, snapshot: str) -> str:
     """Through DuckDB: all values, and a filter that asks the statistics."""
-    connection = repository.connect(at=snapshot)
-    connection.execute("SET memory_limit = '500MB'")
-    count = connection.execute("SELECT count(*), count(DISTINCT t) FROM t").fetchone()
-    connection.execute("SELECT * FROM t WHERE id > 10 AND place = 'new'").fetchall()
+    connection = _connection(repository)
+    table = f"snapshot('t', '{snapshot}')"
+    count = connection.execute(f"SELECT count(*), count(DISTINCT t) FROM {table} t").fetchone()
+    connection.execute(f"SELECT * FROM {table} WHERE id > 10 AND place = 'new'").fetchall()
     return str(count)
+
+
+@cache
+def _connection(repository: Repository) -> duckdb.DuckDBPyConnection:
+    connection = repository.connect()
+    connection.execute("SET memory_limit = '500MB'")
+    return connection
 
 
 def take(repository: Repository, snapshot: str) -> str:
