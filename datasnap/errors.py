@@ -197,3 +197,19 @@ class PrunedSnapshot(DatasnapError):
 
 class StorageError(DatasnapError):
     """The store below could not do what was asked: disk full, no permission, network down."""
+
+
+class ArchiveUnreachable(StorageError):
+    """What is needed lies in an archive that cannot be read.
+
+    Args:
+        place: of the archive.
+        reason: why not.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"the archive at {place} cannot be read: {reason}",
+            hint="Old versions lie there; what is not archived can be read all the same.",
+        )
+        self.place = place

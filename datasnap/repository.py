@@ -11,9 +11,10 @@ import datasnap.gates.check as checking
 import datasnap.gates.kept as kept
 import datasnap.gates.protection as protection
 import datasnap.gates.publish as publishing
+import datasnap.lifecycle.archive as archiving
+import datasnap.lifecycle.du as usage
 import datasnap.lifecycle.prune as pruning
 import datasnap.lifecycle.purge as purging
-import datasnap.lifecycle.du as usage
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
 import datasnap.naming as naming
@@ -37,6 +38,7 @@ from datasnap.snapshots.refs import Refs
 from datasnap.snapshots.replaced import Replaced
 from datasnap.snapshots.revisions import Revisions
 from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
+from datasnap.storage.archived import ArchivedBackend
 from datasnap.transaction import Transaction
 from datasnap.versions import Snapshot, TableVersion
 
@@ -67,7 +69,7 @@ class Repository:
 
     def __init__(self, backend: Backend) -> None:
         self.url = backend.url
-        self.backend = backend
+        self.backend = backend = ArchivedBackend(backend)
         found = backend.read_ref("config.toml")
         self.settings: Settings = load_settings(found[0] if found else None)
         storage = self.settings.storage
@@ -239,9 +241,12 @@ class Repository:
     signers = trusted.signers
     add_signer = trusted.add_signer
     remove_signer = trusted.remove_signer
+    du = usage.du
+    archive = archiving.archive
+    unarchive = archiving.unarchive
+    archives = archiving.archives
     prune = pruning.prune
     undo_prune = pruning.undo_prune
-    du = usage.du
     gc = sweep.collect
     undo_gc = sweep.undo_gc
     purge = purging.purge

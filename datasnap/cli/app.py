@@ -122,6 +122,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "optimize": edit.optimize,
     "gc": gc.gc,
     "prune": retention.prune,
+    "archive": retention.archive,
     "purge": purge.purge,
     "du": du.du,
     "verify": verify.verify,

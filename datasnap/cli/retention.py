@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,11 @@ from datasnap.cli.output import (
     size,
     when,
 )
+from datasnap.durations import parse_duration
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
+    from datasnap.lifecycle.archive import Archived, ArchivePlan
     from datasnap.lifecycle.gc import GcPlan
     from datasnap.lifecycle.policy import Policy
     from datasnap.lifecycle.prune import PrunePlan
@@ -93,6 +96,105 @@ def prune(
         _show(plan, dry_run, collected)
 
 
+def archive(
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PLACE]",
+            help="A folder, s3://…, gs://… or az://…  [default: where the archive is]",
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="TIME", help="What is older is old: 90d."),
+    ] = None,
+    keep_last: _Last = None,
+    keep_within: _Within = None,
+    keep_daily: _Daily = None,
+    keep_weekly: _Weekly = None,
+    keep_monthly: _Monthly = None,
+    keep_yearly: _Yearly = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Say where what is archived.")] = False,
+    restore: Annotated[bool, typer.Option("--restore", help="Bring everything back.")] = False,
+    json: Json = False,
+) -> None:
+    """Move data that only old snapshots need elsewhere, and read it from there.
+
+    What is not old is said as for prune; the heads of branches never are.
+    """
+    policy = _policy(keep_last, keep_within, keep_daily, keep_weekly, keep_monthly, keep_yearly)
+    if list_ or restore:
+        if place or older_than or policy or dry_run or (list_ and restore):
+            raise UsageError("--list and --restore go with no other option")
+        _show_archives(json) if list_ else _restore(json)
+        return
+    repository = the_repository()
+    place = place or _only_archive(repository.archives())
+    age = None if older_than is None else parse_duration(older_than)
+    with progress_bar() as progress:
+        plan = repository.archive(place, policy, older_than=age, dry_run=dry_run, progress=progress)
+    if json:
+        print_json(_archive_as_json(plan, dry_run))
+        return
+    count = plural(len(plan.of("move", "split")), "pack")
+    of = f"that only {plural(plan.old, 'old snapshot')} of {plan.old + plan.recent:,} need"
+    would = "would move" if dry_run else "moved"
+    if plan.bytes:
+        say(f"[bold]{size(plan.bytes)}[/] in {count}, {of}, {would} to {plain(plan.place)}")
+    else:
+        say(f"Nothing to move {of}")
+    left = sum(pack.old for pack in plan.of("stay"))
+    if left:
+        stays = plural(len(plan.of("stay")), "pack")
+        say(f"{size(left)} more of that stay in {stays} with more that is needed")
+    if plan.bytes:
+        hint("Next: the same without --dry-run" if dry_run else "Next: datasnap archive --list")
+
+
+def _only_archive(found: Sequence[Archived]) -> str:
+    if len(found) != 1:
+        raise UsageError("the place of the archive is missing: datasnap archive PLACE")
+    return found[0].place
+
+
+def _show_archives(json: bool) -> None:
+    found = the_repository().archives()
+    if json:
+        print_json([each._asdict() for each in found])
+    elif found:
+        rows = [[each.place, f"{each.packs:,}", size(each.bytes)] for each in found]
+        print_table(["archive", ">packs", ">bytes"], rows)
+    else:
+        say("Nothing is archived")
+
+
+def _restore(json: bool) -> None:
+    with progress_bar() as progress:
+        found = the_repository().unarchive(progress=progress)
+    if json:
+        print_json([each._asdict() for each in found])
+    for each in found if not json else ():
+        count = plural(each.packs, "pack")
+        say(f"Brought back {count}, {size(each.bytes)}, from {plain(each.place)}")
+    if not found and not json:
+        say("Nothing is archived")
+
+
+def _archive_as_json(plan: ArchivePlan, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "place": plan.place,
+        "recent": plan.recent,
+        "old": plan.old,
+        "bytes": plan.bytes,
+        "packs": [
+            {"name": pack.file.name, "bytes": pack.file.size, "old": pack.old, "fate": pack.fate}
+            for pack in plan.packs
+        ],
+    }
+
+
 def _undo(json: bool) -> None:
     undone = the_repository().undo_prune()
     if json:
@@ -117,7 +219,6 @@ def _policy(
     monthly: int | None,
     yearly: int | None,
 ) -> Policy:
-    from datasnap.durations import parse_duration
     from datasnap.lifecycle.policy import Policy
 
     return Policy(

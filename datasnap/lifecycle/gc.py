@@ -27,6 +27,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
 from datasnap.storage import PACKS, Catalog, MissingRecord, make_catalog, read_entries
+from datasnap.storage.archived import away
 from datasnap.storage.pack import ENTRY, OBJECT, Entries
 from datasnap.storage.quarantine import quarantined
 
@@ -130,7 +131,7 @@ def plan_gc(
     backend, store = repository.backend, repository.store
     now = backend.now()
     files = {file.name: file for file in backend.list(PACKS)}
-    held = quarantined(backend)
+    held, archived = quarantined(backend), away(backend)
     used = store.packs()
     apart = _entries(repository, [name for name in held if name not in used])
     catalog = make_catalog({**used, **apart})
@@ -155,6 +156,8 @@ def plan_gc(
             fate = "young"
         else:
             fate = _fate(entries, alive)
+            if fate == "copy" and name in archived:  # it would come back here
+                fate = "keep"
         plans.append(PackPlan(name, file.size, dead, fate, entries[alive]))
     known = {plan.name for plan in plans}
     unread = [file for name, file in files.items() if name not in known]

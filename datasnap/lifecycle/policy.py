@@ -8,7 +8,7 @@ it does not matter who prunes where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -137,6 +137,18 @@ def since(objects: ObjectReader, head: SnapshotId, limit: int) -> Iterator[Snaps
         if snapshot.time < limit:
             return
         yield id
+
+
+def all_before(objects: ObjectReader, heads: Iterable[SnapshotId]) -> dict[SnapshotId, Snapshot]:
+    """All snapshots that lead to some, those themselves among them."""
+    found: dict[SnapshotId, Snapshot] = {}
+    waiting = list(heads)
+    while waiting:
+        id = waiting.pop()
+        if id not in found:
+            found[id] = objects.get(id, Snapshot)
+            waiting += found[id].parents
+    return found
 
 
 def _microseconds(duration: timedelta) -> int:

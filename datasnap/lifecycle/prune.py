@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import compress, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasnap.errors import CorruptData, UsageError
-from datasnap.lifecycle.policy import Policy, kept_of_branch, policy_of
+from datasnap.lifecycle.policy import Policy, all_before, kept_of_branch, policy_of
 from datasnap.lifecycle.roots import Root, roots
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.bases import bases_among
@@ -113,7 +113,8 @@ def plan_prune(repository: Repository, policy: Policy, progress: Progress = sile
         for id, reason in kept_of_branch(objects, head, policy, now):
             reasons[id].append(reason)
         progress(f"history of {branch}", 1, 1)
-    found = list(_history(repository, reasons))
+    history = all_before(objects, reasons)
+    found = sorted(history.items(), key=lambda each: -each[1].time)
     kept = [
         Kept(id, snapshot, tuple(dict.fromkeys(reasons[id])))
         for id, snapshot in found
@@ -181,18 +182,6 @@ def protected(repository: Repository) -> Reasons:
 def _is_name(root: Root) -> bool:
     """Logs come last of the roots."""
     return root.kind != "reflog"
-
-
-def _history(repository: Repository, named: Iterable[SnapshotId]) -> Sequence[LetGo]:
-    """All snapshots that lead to some, newest first."""
-    objects, waiting = repository.objects, list(named)
-    found: dict[SnapshotId, Snapshot] = {}
-    while waiting:
-        id = waiting.pop()
-        if id not in found:
-            found[id] = objects.get(id, Snapshot)
-            waiting += found[id].parents
-    return [LetGo(*each) for each in sorted(found.items(), key=lambda each: -each[1].time)]
 
 
 def _freed(

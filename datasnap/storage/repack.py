@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from datasnap.errors import CorruptData
+from datasnap.storage.archived import away
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, Entries, PackBuilder, read_entries
 from datasnap.storage.store import Store
@@ -39,8 +40,12 @@ def repack(store: Store, order: Sequence[bytes]) -> Repacked:
         CorruptData: a record is damaged. Nothing is removed then.
         StorageError: the new packs cannot be written.
     """
-    listed = store.backend.list(PACKS)
-    small = [file.name for file in listed if file.size < store.pack_bytes // _SHARE]
+    listed, archived = store.backend.list(PACKS), away(store.backend)
+    small = [
+        file.name
+        for file in listed
+        if file.size < store.pack_bytes // _SHARE and file.name not in archived
+    ]
     old = {}
     for name in small:
         entries = _entries(store, name) if store.covers(name) else None

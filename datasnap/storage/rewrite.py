@@ -17,12 +17,19 @@ _GAP = 64 << 10
 
 
 def rewrite(
-    backend: Backend, packs: Iterable[tuple[str, Entries]], *, pack_bytes: int
+    backend: Backend,
+    packs: Iterable[tuple[str, Entries]],
+    *,
+    pack_bytes: int,
+    into: Backend | None = None,
 ) -> Iterator[tuple[str, Entries]]:
     """Copy records, given with the packs in which they lie, to new packs: chunks and objects
     apart, in the order given.
 
     Memory: two packs, and one read.
+
+    Args:
+        into: where the new packs go; None: to the same backend.
 
     Yields:
         Each new pack, durable, with its entries; nothing knows of it yet.
@@ -30,17 +37,18 @@ def rewrite(
     Raises:
         CorruptData: a record is not what was written. StorageError.
     """
+    into = into or backend
     building = {kind: PackBuilder() for kind in (CHUNK, OBJECT)}
     for name, entries in packs:
         for kind, id, record in _records(backend, name, entries):
             builder = building.setdefault(kind, PackBuilder())
             builder.add(id, kind, [record])
             if builder.size >= pack_bytes:
-                yield _write(backend, builder)
+                yield _write(into, builder)
                 building[kind] = PackBuilder()
     for builder in building.values():
         if not builder.empty:
-            yield _write(backend, builder)
+            yield _write(into, builder)
 
 
 def _records(backend: Backend, name: str, entries: Entries) -> Iterator[tuple[int, bytes, bytes]]:
