@@ -69,6 +69,6 @@ def check_version(repository: Repository, scope: Scope, rules: Rules) -> CheckRe
     if rules.names:
         from datasnap.gates.evaluate import evaluate
 
-        results = evaluate(repository, rules, scope.now, scope.before, scope.everything)
+        results = evaluate(repository, rules, scope)
     before = scope.before.hex() if scope.before else None
     return CheckReport(scope.now.hex(), before, results, scope.strict)

@@ -75,7 +75,7 @@ class Gate:
         protection = protection_of(self._repository.backend, change.name)
         if protection is not None:
             check_verb(change)
-            if protection.signed and change.after is not None:
+            if protection.signed and is_checked(change):
                 from datasnap.signing import require
 
                 require(self._repository, change)

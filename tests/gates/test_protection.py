@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -22,6 +23,7 @@ from datasnap.gates.watch import Gate
 from datasnap.repository import Repository
 from datasnap.snapshots.refs import RefChange
 from tests.conftest import write
+from tests.signing.conftest import make_key
 
 RIDES = pa.table({"id": [1, 2, 3], "fare": [5.0, 7.5, 9.0]})
 POSITIVE = '[[check]]\nname = "fares"\nsql = "SELECT * FROM rides WHERE fare < 0"\n'
@@ -153,6 +155,21 @@ def test_a_branch_takes_anything_again_when_its_protection_is_off(guarded: Repos
 def test_who_opens_the_repository_anew_is_bound_too(guarded: Repository) -> None:
     with pytest.raises(Refused):
         change(datasnap.open(guarded.url), "main", "0")
+
+
+def test_a_branch_can_take_signed_snapshots_only(guarded: Repository, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "ada")
+    guarded.add_signer("ada", f"{key}.pub")
+    guarded.protect("main", signed=True)
+    assert guarded.protections() == {"main": Protection(signed=True)}
+    before = guarded.branches()
+    with pytest.raises(Refused, match="trusted signer has signed"):
+        guarded.publish("exp", "main")
+    assert guarded.branches() == before
+    guarded.sign_with(key)
+    guarded.sign("exp")
+    guarded.publish("exp", "main")
+    assert guarded.signatures("main")[0].status == "good"
 
 
 def test_not_to_know_what_is_protected_lets_nothing_pass(guarded: Repository) -> None:
