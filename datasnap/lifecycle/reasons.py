@@ -89,10 +89,12 @@ def _same_key(change: Change) -> bool:
 def _of_cuts(change: Change, aligned: Aligned | None) -> Reason:
     """Why segments hold other rows than any did before."""
     cut, segments = change.cut_anew, len(change.new.views)
-    many = f"{len(cut):,} of {segments:,} segments" if segments > 1 else "the only segment"
+    many = f"{len(cut):,} of {segments:,} segments" if segments > 1 else "its only segment"
     came = change.after.rows - change.before.rows
+    if not change.before.rows:
+        return Reason("rows at end", f"{_plural(came, 'new row')}: the table was empty")
     if aligned is None:
-        return Reason("other rows", f"rows in {many} are others")
+        return Reason("other rows", f"the rows of {many} are others")
     found = aligned.found
     if came > 0 and _only_at_end(change, found):
         return Reason("rows at end", f"{_plural(came, 'new row')} at the end")
@@ -108,7 +110,8 @@ def _of_cuts(change: Change, aligned: Aligned | None) -> Reason:
                 "cut anew", f"rows are cut where '{boundary}' says, which changed: {hint}"
             )
         return Reason("cut anew", f"the same rows, cut or folded anew in {many}")
-    return Reason("rows between", f"rows came or went between: boundaries moved in {many}")
+    where = f"between: boundaries moved in {many}" if segments > 1 else f"in {many}"
+    return Reason("rows between", f"rows came or went {where}")
 
 
 def _only_at_end(change: Change, found: np.ndarray) -> bool:

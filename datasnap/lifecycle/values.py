@@ -86,21 +86,31 @@ def _rounding(x: pa.Array, y: pa.Array) -> tuple[ValueKind, str] | None:
 
 
 def _moved_times(x: pa.Array, y: pa.Array) -> tuple[ValueKind, str] | None:
-    """All of them by the same: another time zone, or another clock."""
-    if not pt.is_timestamp(x.type) or len(x) < 2:
+    """All of them by the same: another time zone, another day."""
+    if not (pt.is_timestamp(x.type) or pt.is_date32(x.type)) or len(x) < 2:
         return None
-    steps = pc.subtract(y.cast(pa.timestamp(x.type.unit)), x.cast(pa.timestamp(x.type.unit)))
-    counts = pc.value_counts(steps.drop_null().cast(pa.int64()))
-    if not len(counts):
+    word = pa.int32() if pt.is_date32(x.type) else pa.int64()
+    before, after = (times.view(word).cast(pa.int64()) for times in (x, y))
+    try:
+        steps = pc.subtract_checked(after, before)
+    except pa.ArrowInvalid:  # further apart than such a number can say
         return None
-    best = max(counts, key=lambda one: one["counts"].as_py())
-    if best["counts"].as_py() < _NEARLY_ALL * len(x):
-        # Summer time has two.
+    values, counts = np.unique(np.asarray(steps.drop_null()), return_counts=True)
+    if not len(counts) or counts.max() < _NEARLY_ALL * len(x):
         return None
-    second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[x.type.unit]
-    hours = best["values"].as_py() / second / 3600
-    why = "another time zone" if (hours * 4).is_integer() and abs(hours) <= 14 else "another clock"
-    return "time", f"its times moved by {hours:+.4g} h: {why}?"
+    hours = float(values[counts.argmax()]) * _HOURS[str(getattr(x.type, "unit", "D"))]
+    if abs(hours) >= 48 or pt.is_date32(x.type):
+        return "time", f"its times moved by {_signed(hours / 24)} days"
+    zone = ": another time zone?" if (hours * 4).is_integer() and abs(hours) <= 14 else ""
+    return "time", f"its times moved by {_signed(hours)} h{zone}"
+
+
+#: Hours in a unit of time.
+_HOURS = {"D": 24, "s": 1 / 3600, "ms": 1 / 3.6e6, "us": 1 / 3.6e9, "ns": 1 / 3.6e12}
+
+
+def _signed(number: float) -> str:
+    return f"{number:+,.4g}".replace("-", "−")
 
 
 def _text(x: pa.Array, y: pa.Array) -> tuple[ValueKind, str] | None:
