@@ -127,7 +127,7 @@ def test_times_moved_to_another_zone(repo: Repository, few: pa.Table) -> None:
 def test_days_moved(repo: Repository, few: pa.Table) -> None:
     rows = few.slice(0, 10_000)
     days = pa.array((np.arange(rows.num_rows) // 7).astype(np.int32)).cast(pa.date32())
-    moved = pc.subtract(days.cast(pa.int32()), 3).cast(pa.date32())
+    moved = pc.subtract(days.cast(pa.int32()), pa.scalar(3, pa.int32())).cast(pa.date32())
     found = changed(repo, rows.append_column("day", days), rows.append_column("day", moved))
     assert kinds(found) == ([], {"day": ["time"]})
     assert "−3 days" in of(found, "day").reasons[0].text
