@@ -25,7 +25,7 @@ from datasnap.verify.walk import Walk, Wanted
 if TYPE_CHECKING:
     from datasnap.repository import Repository
 
-#: What is handed out before it is done, at most: it is in memory.
+#: Batches that are handed out and not done yet, at most.
 _WAITING = 32
 
 T = TypeVar("T")
@@ -173,8 +173,8 @@ def _is_read(store: Store, id: bytes, pack: str, reached: Container[bytes]) -> b
 def _in_turn(
     pool: ThreadPoolExecutor, work: Callable[[T], R], things: Iterable[T]
 ) -> Iterator[tuple[T, R]]:
-    """Things and what `work` makes of them, in order. However many there are, only a few are in
-    memory at a time."""
+    """Things and what `work` makes of them, in order; however many there are, only a few of them
+    are in memory at a time."""
     waiting: deque[tuple[T, Future[R]]] = deque()
     for thing in things:
         waiting.append((thing, pool.submit(work, thing)))
@@ -187,7 +187,10 @@ def _in_turn(
 
 def _report(found: Findings, walk: Walk, roots: Sequence[Root]) -> None:
     """Report every fault with all that is lost by it."""
-    faults = found.records.faults
+    # What lies in an archive that cannot be reached is told of the archive.
+    faults = {
+        id: fault for id, fault in found.records.faults.items() if fault.cause is not Cause.AWAY
+    }
     if not faults:
         return
     found.bad_copies.update(

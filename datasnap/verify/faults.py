@@ -5,7 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from datasnap.errors import CorruptData, DatasnapError, StorageError
+from datasnap.errors import (
+    ArchiveUnreachable,
+    CorruptData,
+    DatasnapError,
+    StorageError,
+    UnsupportedFormat,
+)
 from datasnap.storage import Backend, MissingFile, MissingRecord
 
 
@@ -16,6 +22,8 @@ class Cause(StrEnum):
     DAMAGED = "damaged"
     #: It is what its ID says, but not what refers to it expects: nothing that a copy would mend.
     MISFIT = "misfit"
+    #: Its archive cannot be reached: nothing can be said of it.
+    AWAY = "away"
 
 
 class Misfit(CorruptData):
@@ -49,9 +57,13 @@ def unreadable(backend: Backend) -> Unreadable:
 
 def cause_of(error: DatasnapError) -> Cause:
     """Why a record could not be read."""
+    if isinstance(error, ArchiveUnreachable):
+        return Cause.AWAY
     if isinstance(error, MissingRecord | MissingFile):
         return Cause.MISSING
-    return Cause.DAMAGED if isinstance(error, CorruptData | StorageError) else Cause.MISFIT
+    if isinstance(error, Misfit | UnsupportedFormat):
+        return Cause.MISFIT
+    return Cause.DAMAGED
 
 
 class Faults(dict[bytes, Fault]):
@@ -59,5 +71,7 @@ class Faults(dict[bytes, Fault]):
 
     def note(self, id: bytes, kind: str, error: DatasnapError, pack: str | None) -> None:
         """Note what is wrong with a record."""
-        cause = Cause.MISFIT if isinstance(error, Misfit) else cause_of(error)
-        self.setdefault(id, Fault(id, kind, cause, error.message, pack))
+        message = error.message
+        if isinstance(error, MissingRecord):
+            message = f"{kind} {id.hex()[:16]} is in no pack of the store"
+        self.setdefault(id, Fault(id, kind, cause_of(error), message, pack))

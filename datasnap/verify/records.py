@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from datasnap.errors import CorruptData, DatasnapError, UnsupportedFormat
+from datasnap.errors import ArchiveUnreachable, CorruptData, DatasnapError, UnsupportedFormat
 from datasnap.snapshots.objects import Object, ObjectId, decode_object, unpack_object
 from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reader import ObjectReader
@@ -36,7 +36,11 @@ class Records:
         self.store, self.survey, self.copies = store, survey, copies
         self.faults = Faults()
         self.restored: dict[bytes, bytes] = {}
-        self.errors: Unreadable = (*unreadable(store.backend), UnsupportedFormat)
+        self.errors: Unreadable = (
+            *unreadable(store.backend),
+            ArchiveUnreachable,
+            UnsupportedFormat,
+        )
         # A reader of its own: what is cached is not what is stored.
         self._objects = ObjectReader(self, Pruned())
 
@@ -111,5 +115,8 @@ class Records:
 
     def _expect(self, ids: Sequence[bytes]) -> None:
         for id in ids:
-            if self.store.find(id) is None and not self.survey.places(id):
+            found = self.store.find(id)
+            if found is None and not self.survey.places(id):
                 raise MissingRecord(id)
+            if found is not None and found.pack in self.survey.away:
+                raise self.survey.away[found.pack]

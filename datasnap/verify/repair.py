@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 DAMAGED = "damaged/"
 #: Records that are asked of copies at a time, and held in memory.
 _AT_ONCE = 16
+#: One is enough, unless a pack turns out to be damaged only as it is written anew.
+_ROUNDS = 4
 
 
 def repair(
@@ -60,13 +62,16 @@ def repair(
     from datasnap.repository import Repository
 
     opened = [s if isinstance(s, Repository) else open_repository(s) for s in sources]
-    repairs = Repairs()
-    found = check(repository, deep=deep, progress=progress, copies=[s.store for s in opened])
-    if _mend(found, repairs, progress):
-        # Only another look can tell what is still wrong.
-        before = found.report.bytes
-        found = check(repository, deep=deep, progress=progress, sound=found.sound)
-        found.report.bytes += before
+    copies = [source.store for source in opened]
+    repairs, size = Repairs(), 0
+    found = check(repository, deep=deep, progress=progress, copies=copies)
+    for _ in range(_ROUNDS):
+        if not _mend(found, repairs, progress):
+            break
+        # Only another look tells what is still wrong; what was sound is not decoded again.
+        size += found.report.bytes
+        found = check(repository, deep=deep, progress=progress, sound=found.sound, copies=copies)
+    found.report.bytes += size
     found.report.repairs = repairs
     return found.report
 
@@ -109,7 +114,7 @@ def _put_chunks(found: Findings, new: _NewPacks, progress: Progress) -> set[byte
     lost = [
         found.wanted[fault.id]
         for fault in faults
-        if fault.id in found.wanted and fault.cause is not Cause.MISFIT
+        if fault.id in found.wanted and fault.cause in (Cause.MISSING, Cause.DAMAGED)
     ]
 
     def look(wanted: Wanted) -> bytes | None:
@@ -163,11 +168,11 @@ def _rewrite(
             new.add(id, kind, record)
         elif not _is_elsewhere(found, pack, id):
             lost += 1
-    repairs.given_up += lost
     if lost or entries is None:
-        with suppress(MissingFile):
+        with suppress(MissingFile):  # then it was taken into another meanwhile
             store.backend.write(DAMAGED + pack, [store.backend.read(PACKS + pack)])
             repairs.set_aside.append(DAMAGED + pack)
+            repairs.given_up += lost
 
 
 def _is_elsewhere(found: Findings, pack: str, id: bytes) -> bool:

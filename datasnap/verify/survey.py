@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from datasnap.errors import ArchiveUnreachable
 from datasnap.storage import PACKS, Backend, Catalog, Store, make_catalog, read_entries
 from datasnap.storage.index import INDEX, read_index
 from datasnap.storage.pack import Entries, checksum
@@ -31,6 +32,7 @@ class Survey:
         entries: what each pack says of itself.
         indexed: what the index says of the packs that it covers.
         unusable: packs whose own index cannot be read, and why.
+        away: packs in archives that cannot be reached, and why.
         uncovered: packs that no index file lists.
         held: packs in quarantine.
         gone: packs that an index file lists, and that are not there.
@@ -42,6 +44,7 @@ class Survey:
     entries: dict[str, Entries] = field(default_factory=dict)
     indexed: dict[str, Entries] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+    away: dict[str, ArchiveUnreachable] = field(default_factory=dict)
     uncovered: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     gone: list[str] = field(default_factory=list)
@@ -72,6 +75,10 @@ def survey(store: Store, pool: ThreadPoolExecutor, report: Report) -> Survey:
     found = Survey()
     _read_packs(store.backend, pool, found, report)
     _read_indexes(store, found, report)
+    for error in {error.place: error for error in found.away.values()}.values():
+        count = sum(other.place == error.place for other in found.away.values())
+        what = f"{error.message}; {count:,} pack{'s' * (count != 1)} not checked"
+        report.problems.append(Problem("archive", what))
     for name, why in found.unusable.items():
         report.problems.append(Problem(f"pack {name[:16]}", why))
     if found.uncovered:
@@ -90,9 +97,11 @@ def survey(store: Store, pool: ThreadPoolExecutor, report: Report) -> Survey:
 
 
 def _read_packs(backend: Backend, pool: ThreadPoolExecutor, found: Survey, report: Report) -> None:
-    def read(name: str) -> Entries | str | None:
+    def read(name: str) -> Entries | ArchiveUnreachable | str | None:
         try:
             return read_entries(backend, name)
+        except ArchiveUnreachable as error:
+            return error
         except unreadable(backend) as error:
             # None: it was taken into another pack meanwhile.
             return None if backend.size(PACKS + name) is None else error.message
@@ -105,7 +114,9 @@ def _read_packs(backend: Backend, pool: ThreadPoolExecutor, found: Survey, repor
         if entries is None:
             continue
         found.sizes[name] = size
-        if isinstance(entries, str):
+        if isinstance(entries, ArchiveUnreachable):
+            found.away[name] = entries
+        elif isinstance(entries, str):
             found.unusable[name] = entries
         else:
             found.entries[name] = entries
@@ -190,5 +201,7 @@ def intact_records(
 def _read(backend: Backend, pack: str, start: int, length: int) -> bytes | None:
     try:
         return backend.read_range(PACKS + pack, start, length)
+    except ArchiveUnreachable:
+        raise
     except unreadable(backend):
         return None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -214,6 +218,27 @@ def test_a_failure_at_any_step_loses_nothing(
     assert lost <= {parts.fare.hex(), parts.table.hex()}
     again(sound).repair([copy.url])
     assert_clean(again(sound).verify(deep=True))
+    assert everything(again(sound)) == everything(copy)
+
+
+@pytest.mark.parametrize(
+    "step", ["packs.torn", "packs.durable", "index.torn", "index.durable", "index.replaced",
+             "delete.done"]
+)  # fmt: skip
+def test_a_repair_that_is_killed_can_be_done_again(
+    tmp_path: Path, sound_files: dict[str, bytes], step: str
+) -> None:
+    sound, copy = (put(str(tmp_path / name), sound_files) for name in ("sound", "copy"))
+    parts = anatomy(copy)
+    damage_record(sound, parts.fare)
+    damage_record(sound, parts.table)
+    words = [sys.executable, "-m", "datasnap", "-C", sound.url, "verify", "--repair", "--from"]
+    environment = {**os.environ, "DATASNAP_FAILPOINT": step}
+    killed = subprocess.run([*words, copy.url], env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    lost = {problem.record for problem in again(sound).verify(deep=True).problems}
+    assert lost <= {parts.fare.hex(), parts.table.hex()}
+    assert_clean(again(sound).repair([copy.url]))
     assert everything(again(sound)) == everything(copy)
 
 
