@@ -202,10 +202,11 @@ def _columns(asked: _Asked) -> _Items:
     names, pieces = column_names(asked.inventory), Pieces(asked.inventory)
     found = pieces.by_column(asked.versions)
     others = pieces.by_column(asked.others)
-    listed = {
-        _Item("column", names[column][0], column[0], names[column][1:]): rows
-        for column, rows in found.items()
-    }
+    listed = {}
+    for (table, field), rows in found.items():
+        # A column that was dropped may be left in chunks of no version that still has it.
+        name, *formerly = names.get((table, field), (f"dropped column {field}",))
+        listed[_Item("column", name, table, tuple(formerly))] = rows
     return _Items(pieces.graph, listed, others.values())
 
 

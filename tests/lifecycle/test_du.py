@@ -305,6 +305,13 @@ def test_the_values_of_edits_are_shared_out_among_columns(repo: Repository) -> N
     assert usage.listed == model.bytes(set().union(*found.values()))
 
 
+def test_a_column_that_no_version_has_any_more_still_costs(repo: Repository) -> None:
+    with repo.transaction("main") as tx:
+        tx.write("t", pa.table({"k": range(1000), "x": [i * 0.1 for i in range(1000)]}), key="k")
+        tx.drop_columns("t", ["x"])
+    assert {row.name for row in repo.du("column").rows} == {"k", "dropped column 2"}
+
+
 def test_what_gc_took_is_in_quarantine(repo: Repository) -> None:
     with repo.transaction("main") as tx:
         tx.write("t", pa.table({"k": range(1000)}), key="k")
