@@ -14,15 +14,14 @@ import signal
 from collections.abc import Callable
 
 #: Files that are written, by the first part of their path; each has all of `FILE_STEPS`.
-FILE_KINDS = ("packs", "index", "refs", "HEAD", "merging", "logs", "quarantine", "format.json")
+FILE_KINDS = (
+    *("packs", "index", "refs", "HEAD", "merging", "logs", "quarantine", "format.json"),
+    *("pruned", "archives", "replaced"),
+)
 #: Of one file: it is open; half of it is written; all is; it is synced; renamed; its folder too.
 FILE_STEPS = ("opened", "torn", "written", "synced", "renamed", "durable")
 #: Steps between files.
 STEPS = (
-    "purge.rewritten",
-    "purge.mapped",
-    "purge.moved",
-    "purge.erased",
     "commit.stored",
     "commit.done",
     "delete.done",
@@ -37,6 +36,10 @@ STEPS = (
     "archive.copied",
     "archive.known",
     "archive.done",
+    "purge.rewritten",
+    "purge.mapped",
+    "purge.moved",
+    "purge.erased",
 )
 
 Watcher = Callable[[str], None]
