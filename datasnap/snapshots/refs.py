@@ -25,7 +25,14 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from datasnap.errors import Conflict, CorruptData, InvalidName, RefExists, UnknownName
+from datasnap.errors import (
+    Conflict,
+    CorruptData,
+    InvalidName,
+    RefExists,
+    StorageError,
+    UnknownName,
+)
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reflog import (
@@ -37,7 +44,7 @@ from datasnap.snapshots.reflog import (
     with_entry,
     written_anew,
 )
-from datasnap.storage import Backend
+from datasnap.storage import Backend, LostAnswer
 
 Kind = Literal["branch", "tag", "pin"]
 FOLDERS: dict[Kind, str] = {"branch": "refs/heads/", "tag": "refs/tags/", "pin": "refs/pins/"}
@@ -323,15 +330,17 @@ class Refs:
         """Make a change, provided that the file is still what was found (None: there was none).
 
         Raises:
-            Conflict: it is not.
+            Conflict: it is not. LostAnswer: nor is it known whether the change was made.
         """
         file, version, modified = found or (None, None, 0)
         after = with_entry(self._backend, file, modified, entry)
         try:
             self._backend.write_ref(_path(kind, name), msgspec.json.encode(after), version)
-        except Conflict:
-            if not self._landed(kind, name, file, entry):
-                raise
+        except (Conflict, LostAnswer) as error:
+            with suppress(StorageError):
+                if self._landed(kind, name, file, entry):
+                    return
+            raise error
 
     def _landed(self, kind: Kind, name: str, before: RefFile | None, entry: LogEntry) -> bool:
         """Whether a write that seemed to fail was made after all: its answer was lost, it was

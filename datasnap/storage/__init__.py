@@ -38,7 +38,7 @@ not only IDs: an ID is of logical values, so checking it means decoding; XXH3 ru
 every record is checked when it is first read (measured: 17 ms for a 340 MB table).
 """
 
-from datasnap.storage.backend import Backend, Kept, Listed, MissingFile, open_backend
+from datasnap.storage.backend import Backend, Kept, Listed, LostAnswer, MissingFile, open_backend
 from datasnap.storage.cache import ByteCache, DiskCache
 from datasnap.storage.catalog import Catalog, make_catalog
 from datasnap.storage.index import Location
@@ -57,6 +57,7 @@ __all__ = [
     "Kept",
     "Listed",
     "Location",
+    "LostAnswer",
     "MissingFile",
     "MissingRecord",
     "Repacked",

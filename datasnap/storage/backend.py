@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
 
-from datasnap.errors import CorruptData, UsageError
+from datasnap.errors import CorruptData, StorageError, UsageError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -16,6 +16,16 @@ class MissingFile(CorruptData):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is missing from the store", hint="Run `datasnap verify`.")
+
+
+class LostAnswer(StorageError):
+    """A swap was asked for, and whether it was made is not known."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="It may have been done all the same: see `datasnap log` before you do it again.",
+        )
 
 
 class Listed(NamedTuple):
@@ -88,6 +98,7 @@ class Backend(Protocol):
 
         Raises:
             Conflict: the file has another version, or exists already. Nothing was changed.
+            LostAnswer: it is not known whether it was.
         """
         ...
 

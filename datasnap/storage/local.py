@@ -184,7 +184,13 @@ class LocalBackend:
             temporary.unlink(missing_ok=True)
             raise
         failpoint(f"{kind}.renamed")
-        self._sync_folder(target.parent)
+        try:
+            self._sync_folder(target.parent)
+        except OSError as error:
+            raise StorageError(
+                f"{path} was written, but may not outlive a power cut: {error.strerror}",
+                hint="It has been done. Look after the disk before you go on.",
+            ) from error
         failpoint(f"{kind}.durable")
 
     def _make_folder(self, folder: Path) -> None:

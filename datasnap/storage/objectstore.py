@@ -20,7 +20,7 @@ from obstore import exceptions
 from obstore.store import MemoryStore, from_url
 
 from datasnap.errors import Conflict, CorruptData, StorageError
-from datasnap.storage.backend import Buffer, Kept, Listed, MissingFile, check_path
+from datasnap.storage.backend import Buffer, Kept, Listed, LostAnswer, MissingFile, check_path
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -137,6 +137,10 @@ class ObjectStoreBackend:
             found = self.read_ref(path)
             if found is not None and found.data == data:
                 return found.version
+            raise
+        except StorageError as error:
+            if isinstance(error.__cause__, exceptions.GenericError):  # the network, a server's 500
+                raise LostAnswer(error.message) from error
             raise
 
     def delete_ref(self, path: str, expected: str) -> None:
