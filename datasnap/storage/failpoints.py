@@ -16,7 +16,7 @@ from collections.abc import Callable
 #: Files that are written, by the first part of their path; each has all of `FILE_STEPS`.
 FILE_KINDS = (
     *("packs", "index", "refs", "HEAD", "merging", "logs", "quarantine", "format.json"),
-    *("pruned", "archives", "replaced"),
+    *("pruned", "archives.json", "replaced"),
 )
 #: Of one file: it is open; half of it is written; all is; it is synced; renamed; its folder too.
 FILE_STEPS = ("opened", "torn", "written", "synced", "renamed", "durable")
