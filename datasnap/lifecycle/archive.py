@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasnap.errors import CorruptData, StorageError, UsageError
-from datasnap.lifecycle.policy import Policy, all_before, kept_of_branch
+from datasnap.lifecycle.policy import Policy, kept_of_branch, read_history
 from datasnap.lifecycle.roots import roots
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import Snapshot, SnapshotId
@@ -232,9 +232,9 @@ def _by_age(
     that were pruned are neither."""
     objects, now = repository.objects, repository.backend.now()
     named = takewhile(lambda root: root.kind != "reflog", roots(repository, logged_since=0))
-    history = all_before(objects, [id for root in named for id in root.snapshots])
+    history = read_history(objects, [id for root in named for id in root.snapshots])
     heads = repository.refs.branches().values()
-    recent = {id for head in heads for id, _ in kept_of_branch(objects, head, policy, now)}
+    recent = {id for head in heads for id, _ in kept_of_branch(history, head, policy, now)}
     recent.update(heads)
     if older_than is not None:
         limit = now - older_than // timedelta(microseconds=1)

@@ -8,18 +8,20 @@ it does not matter who prunes where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from datasnap.durations import parse_duration, write_duration
-from datasnap.snapshots.history import log
 from datasnap.snapshots.objects import Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 
 if TYPE_CHECKING:
     from datasnap.config import RetentionSettings
+
+#: Snapshots by ID, with all that lead to them.
+History = Mapping[SnapshotId, Snapshot]
 
 _PERIODS: dict[str, Callable[[datetime], str]] = {
     "daily": lambda day: f"{day:%Y-%m-%d}",
@@ -78,7 +80,7 @@ def policy_of(settings: RetentionSettings) -> Policy:
 
 
 def kept_of_branch(
-    objects: ObjectReader, head: SnapshotId, policy: Policy, now: int
+    history: History, head: SnapshotId, policy: Policy, now: int
 ) -> Iterator[tuple[SnapshotId, str]]:
     """The snapshots that a policy keeps for a branch, and why: one for each reason.
 
@@ -90,12 +92,11 @@ def kept_of_branch(
             counts as from now, so that its time alone makes nothing old.
     """
     if policy.last or any(policy.counts.values()):
-        yield from kept_of_line(line_times(objects, head), policy)
+        yield from kept_of_line(line_times(history, head), policy)
     if policy.within:
-        limit = min(objects.get(head, Snapshot).time, now) - _microseconds(policy.within)
-        yield from (
-            (id, f"within {write_duration(policy.within)}") for id in since(objects, head, limit)
-        )
+        reason = f"within {write_duration(policy.within)}"
+        limit = min(history[head].time, now) - policy.within // timedelta(microseconds=1)
+        yield from ((id, reason) for id in since(history, head, limit))
 
 
 def kept_of_line(
@@ -120,26 +121,31 @@ def kept_of_line(
                 yield id, f"{period} {name} (oldest)"
 
 
-def line_times(objects: ObjectReader, head: SnapshotId) -> list[tuple[SnapshotId, int]]:
+def line_times(history: History, head: SnapshotId) -> list[tuple[SnapshotId, int]]:
     """A snapshot, its first parent, and so on, with their times."""
     line = []
     id: SnapshotId | None = head
     while id is not None:
-        snapshot = objects.get(id, Snapshot)
+        snapshot = history[id]
         line.append((id, snapshot.time))
         id = snapshot.parents[0] if snapshot.parents else None
     return line
 
 
-def since(objects: ObjectReader, head: SnapshotId, limit: int) -> Iterator[SnapshotId]:
-    """A snapshot and those before it that are not older than a time."""
-    for id, snapshot in log(objects, head):
-        if snapshot.time < limit:
-            return
-        yield id
+def since(history: History, head: SnapshotId, limit: int) -> Iterator[SnapshotId]:
+    """A snapshot and those before it that are not older than a time. (A snapshot is always later
+    than its parents.)"""
+    seen, waiting = {head}, [head]
+    while waiting:
+        id = waiting.pop()
+        if history[id].time >= limit:
+            yield id
+            fresh = [parent for parent in history[id].parents if parent not in seen]
+            seen.update(fresh)
+            waiting += fresh
 
 
-def all_before(objects: ObjectReader, heads: Iterable[SnapshotId]) -> dict[SnapshotId, Snapshot]:
+def read_history(objects: ObjectReader, heads: Iterable[SnapshotId]) -> History:
     """All snapshots that lead to some, those themselves among them."""
     found: dict[SnapshotId, Snapshot] = {}
     waiting = list(heads)
@@ -149,7 +155,3 @@ def all_before(objects: ObjectReader, heads: Iterable[SnapshotId]) -> dict[Snaps
             found[id] = objects.get(id, Snapshot)
             waiting += found[id].parents
     return found
-
-
-def _microseconds(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import compress, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasnap.errors import CorruptData, UsageError
-from datasnap.lifecycle.policy import Policy, all_before, kept_of_branch, policy_of
+from datasnap.lifecycle.policy import History, Policy, kept_of_branch, policy_of, read_history
 from datasnap.lifecycle.roots import Root, roots
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.bases import bases_among
@@ -62,6 +62,7 @@ class PrunePlan:
         before: how many those are.
         freed: bytes that only the pruned ones hold, which garbage collection can take; None:
             damaged data keep it from being known.
+        named: what had a name.
     """
 
     policy: Policy
@@ -70,6 +71,7 @@ class PrunePlan:
     pruned: tuple[LetGo, ...]
     before: int
     freed: int | None
+    named: frozenset[SnapshotId]
 
 
 def prune(
@@ -107,13 +109,14 @@ def plan_prune(repository: Repository, policy: Policy, progress: Progress = sile
             "it in the section [retention] of the settings.",
         )
     objects, now = repository.objects, repository.backend.now()
-    before = objects.pruned.refresh()
-    reasons = protected(repository)
-    for branch, head in repository.refs.branches().items():
-        for id, reason in kept_of_branch(objects, head, policy, now):
+    before, names = objects.pruned.refresh(), _names(repository)
+    history = read_history(objects, _ids(names))
+    reasons = _protected(history, names)
+    heads = [id for root in names if root.kind == "branch" for id in root.snapshots]
+    for done, head in enumerate(heads, 1):
+        for id, reason in kept_of_branch(history, head, policy, now):
             reasons[id].append(reason)
-        progress(f"history of {branch}", 1, 1)
-    history = all_before(objects, reasons)
+        progress("branches", done, len(heads))
     found = sorted(history.items(), key=lambda each: -each[1].time)
     kept = [
         Kept(id, snapshot, tuple(dict.fromkeys(reasons[id])))
@@ -121,9 +124,9 @@ def plan_prune(repository: Repository, policy: Policy, progress: Progress = sile
         if id in reasons and id not in before
     ]
     pruned = [LetGo(*each) for each in found if each[0] not in reasons and each[0] not in before]
-    freed = _freed(repository, pruned, before, now)
-    old = sum(id in before for id, _ in found)
-    return PrunePlan(policy, now, tuple(kept), tuple(pruned), old, freed)
+    freed = _freed(repository, pruned, {*before, *(each.id for each in pruned)}, history, now)
+    old = sum(id in before for id in history)
+    return PrunePlan(policy, now, tuple(kept), tuple(pruned), old, freed, _ids(names))
 
 
 def carry_out(repository: Repository, plan: PrunePlan) -> None:
@@ -134,9 +137,10 @@ def carry_out(repository: Repository, plan: PrunePlan) -> None:
     who, operation = repository.refs.who(), secrets.token_hex(8)
     add_pruned(backend, Pruning(operation, who, plan.now, str(plan.policy), b"".join(pruned)))
     failpoint("prune.done")
-    named = protected(repository).keys() & set(pruned)
-    if named:
-        take_back(backend, named)
+    names = _names(repository)
+    if not _ids(names) <= plan.named:
+        history = read_history(repository.objects, _ids(names))
+        take_back(backend, _protected(history, names).keys() & set(pruned))
     repository.objects.pruned.refresh()
 
 
@@ -164,39 +168,51 @@ def undo_prune(repository: Repository) -> Pruning:
     return newest
 
 
-def protected(repository: Repository) -> Reasons:
+def _names(repository: Repository) -> list[Root]:
+    """Branches, tags, pins, and merges that wait. (Logs come last of the roots.)"""
+    found = roots(repository, logged_since=0)
+    return list(takewhile(lambda root: root.kind != "reflog", found))
+
+
+def _ids(names: Iterable[Root]) -> frozenset[SnapshotId]:
+    return frozenset(id for root in names for id in root.snapshots)
+
+
+def _protected(history: History, names: Iterable[Root]) -> Reasons:
     """The snapshots that stay whatever a policy says, and why."""
     reasons: Reasons = defaultdict(list)
     sides: dict[str, SnapshotId] = {}
-    for root in takewhile(_is_name, roots(repository, logged_since=0)):
+    for root in names:
         what = f"merge into {root.name}" if root.kind == "merge" else f"{root.kind} {root.name}"
         for id in root.snapshots:
             reasons[id].append(what)
         if root.kind in ("branch", "merge"):
             sides[root.name if root.kind == "branch" else what] = root.snapshots[0]
-    for id, (a, b) in bases_among(repository.objects, sides).items():
+    for id, (a, b) in bases_among(history, sides).items():
         reasons[id].append(f"merge base of {a} and {b}")
     return reasons
 
 
-def _is_name(root: Root) -> bool:
-    """Logs come last of the roots."""
-    return root.kind != "reflog"
-
-
 def _freed(
-    repository: Repository, pruned: Sequence[LetGo], before: Collection[SnapshotId], now: int
+    repository: Repository,
+    pruned: Sequence[LetGo],
+    cut: Collection[SnapshotId],
+    history: History,
+    now: int,
 ) -> int | None:
-    """Bytes that only some snapshots hold."""
+    """Bytes that only some snapshots hold.
+
+    Args:
+        cut: those, and what was pruned before.
+    """
     if not pruned:
         return 0
     marks = Marks(make_catalog(repository.store.packs()))
-    cut = {*before, *(each.id for each in pruned)}
     logged = now - timedelta(days=repository.settings.gc.reflog_days) // timedelta(microseconds=1)
-    held = [id for root in roots(repository, logged_since=logged) for id in root.snapshots]
-    there = marks.catalog.find(held) >= 0  # logs may name what was collected long ago
+    held = list({*history, *_ids(roots(repository, logged_since=logged))})
+    present = list(compress(held, marks.catalog.find(held) >= 0))  # logs name what may be gone
     try:
-        mark(repository.store, marks, list(compress(held, there)), cut=cut)
+        mark(repository.store, marks, present, cut=cut)
         without = int(marks.catalog.lengths[marks.rows].sum())
         mark(repository.store, marks, [each.snapshot.tree for each in pruned])
     except CorruptData:

@@ -6,11 +6,10 @@ import heapq
 from collections.abc import Iterable, Mapping
 
 from datasnap.snapshots.objects import Snapshot, SnapshotId
-from datasnap.snapshots.reader import ObjectReader
 
 
 def bases_among(
-    objects: ObjectReader, heads: Mapping[str, SnapshotId]
+    history: Mapping[SnapshotId, Snapshot], heads: Mapping[str, SnapshotId]
 ) -> dict[SnapshotId, tuple[str, str]]:
     """All merge bases of any two of some snapshots, each with the names of two that it is of.
 
@@ -18,12 +17,15 @@ def bases_among(
     a number, which heads lead to it. Such a snapshot is a merge base of two of those if none of
     its children is reached by both. (A child is always later than its parents, so a snapshot comes
     after all its children.)
+
+    Args:
+        history: the heads and all that lead to them.
     """
     names = list(heads)
     reached: dict[SnapshotId, int] = {}
     for number, id in enumerate(heads.values()):
         reached[id] = reached.get(id, 0) | 1 << number
-    ready = [(-objects.get(id, Snapshot).time, id) for id in reached]
+    ready = [(-history[id].time, id) for id in reached]
     heapq.heapify(ready)
     below: dict[SnapshotId, set[int]] = {}
     found = {}
@@ -33,9 +35,9 @@ def bases_among(
         apart = _apart(heads_here, below.pop(id, set()))
         if apart is not None:
             found[id] = names[apart[0]], names[apart[1]]
-        for parent in objects.get(id, Snapshot).parents:
+        for parent in history[id].parents:
             if parent not in reached:
-                heapq.heappush(ready, (-objects.get(parent, Snapshot).time, parent))
+                heapq.heappush(ready, (-history[parent].time, parent))
             reached[parent] = reached.get(parent, 0) | heads_here
             below.setdefault(parent, set()).add(heads_here)
     return found

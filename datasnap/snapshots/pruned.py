@@ -11,7 +11,7 @@ held.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -46,7 +46,7 @@ class Pruning(msgspec.Struct, frozen=True, array_like=True):
         """The snapshots whose data it let go."""
         return [SnapshotId(ObjectId(id)) for id in np.frombuffer(self.joined, "V32").tolist()]
 
-    def without(self, ids: Collection[SnapshotId]) -> Pruning:
+    def without(self, ids: frozenset[SnapshotId]) -> Pruning:
         """The same, but for some snapshots."""
         left = b"".join(id for id in self.ids if id not in ids)
         return msgspec.structs.replace(self, joined=left)
@@ -80,11 +80,12 @@ def add_pruned(backend: Backend, pruning: Pruning) -> None:
     _change(backend, add)
 
 
-def take_back(backend: Backend, ids: Collection[SnapshotId]) -> None:
+def take_back(backend: Backend, ids: Iterable[SnapshotId]) -> None:
     """Some snapshots are not pruned any more."""
+    back = frozenset(ids)
 
     def take(prunings: Prunings) -> Prunings:
-        left = [pruning.without(ids) for pruning in prunings]
+        left = [pruning.without(back) for pruning in prunings]
         return [pruning for pruning in left if pruning.joined]
 
     _change(backend, take)

@@ -353,7 +353,8 @@ def test_archive_on_the_command_line(tmp_path: Path) -> None:
     assert json.loads(shell("archive", "--list", "--json"))[0]["place"] == str(place)
     assert "--list and --restore go with no" in shell.fails("archive", "--list", "x", code=2)
     place.rename(tmp_path / "gone")
-    assert f"the archive at {place} cannot be read" in shell.fails("export", "t@main~1", "t.parquet")
+    said = shell.fails("export", "t@main~1", "t.parquet")
+    assert f"the archive at {place} cannot be read" in said
     (tmp_path / "gone").rename(place)
     shell("export", "t@main~1", "t.parquet")
     assert "Brought back" in shell("archive", "--restore")

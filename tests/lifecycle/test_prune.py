@@ -23,7 +23,7 @@ from datasnap.lifecycle.prune import PrunePlan
 from datasnap.repository import Repository
 from datasnap.snapshots.bases import bases_among
 from datasnap.snapshots.history import merge_bases
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId, Tree, TreeId
 from datasnap.snapshots.pruned import read_pruned
 from tests.cli.test_verbs import Shell
 from tests.conftest import write
@@ -54,9 +54,9 @@ def gone(repo: Repository, ids: Sequence[str]) -> None:
     repo.gc(grace=timedelta(0))
     repo = datasnap.open(repo.url)
     for id in ids:
-        stored = repo.objects.get(repo.resolve(id), datasnap.snapshots.objects.Snapshot)
+        stored = repo.objects.get(repo.resolve(id), Snapshot)
         with pytest.raises(CorruptData):
-            repo.objects.get(stored.tree, datasnap.snapshots.objects.Tree)
+            repo.objects.get(stored.tree, Tree)
 
 
 # --- the policy ----------------------------------------------------------------------------------
@@ -145,21 +145,23 @@ def test_merge_bases_of_many_are_those_of_each_two(data: st.DataObject) -> None:
             if a < b:
                 for id in merge_bases(history, one, other):  # type: ignore[arg-type]
                     expected[id].add(frozenset((a, b)))
-    found = bases_among(history, names)  # type: ignore[arg-type]
+    found = bases_among(history, names)
     assert set(found) == set(expected)
     assert all(frozenset(pair) in expected[id] for id, pair in found.items())
 
 
-class _History:
+class _History(dict[SnapshotId, Snapshot]):
     """Snapshots by number, each later than the one before."""
 
     def __init__(self, parents: list[list[int]]) -> None:
-        self._parents = parents
+        for number, before in enumerate(parents):
+            tree = TreeId(ObjectId(bytes(32)))
+            stored = Snapshot(tuple(map(named, before)), tree, "", number, "", {}, b"")
+            self[named(number)] = stored
 
-    def get(self, id: SnapshotId, kind: type) -> Any:
-        number = int.from_bytes(id, "big")
-        before = tuple(map(named, self._parents[number]))
-        return kind(before, b"", "", number, "", {}, b"")
+    def get(self, id: SnapshotId, kind: object = None) -> Any:
+        """As an `ObjectReader` does."""
+        return self[id]
 
 
 # --- what stays ----------------------------------------------------------------------------------
