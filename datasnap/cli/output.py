@@ -122,12 +122,17 @@ def progress_bar() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     ]
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(plain(what), total=total)
-            bar.update(tasks[what], completed=done, total=total)
+    def show(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            # Not earlier: a passphrase may be asked for first, on the same lines.
+            bar.start()
+            tasks[what] = bar.add_task(plain(what), total=total)
+        bar.update(tasks[what], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        bar.stop()

@@ -171,7 +171,7 @@ def _judge_all(
 
 
 def _judge(id: SnapshotId, signature: _Signature, names: Mapping[str, str]) -> _Judged:
-    called = signature.signer[:200]
+    called = "".join(c if c.isprintable() else "�" for c in signature.signer[:80])
     try:
         key = parse_public_key(signature.key)
         right = is_signed(_message(id), signature.signature, key)

@@ -23,6 +23,8 @@ LOGS = "logs/"
 _INLINE = 64
 
 _Snapshot = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+#: Up to the year 9999.
+_Time = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 
 
 class Why(NamedTuple):
@@ -60,9 +62,9 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     verb: str
     message: str
     who: str
-    time: int
+    time: _Time
     operation: str
-    stored: int = 0
+    stored: _Time = 0
     undoes: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import datasnap
 from datasnap.errors import CorruptData, MergeConflict, Refused
 from datasnap.repository import Repository
 from datasnap.signing import check_signatures, require
+from datasnap.signing.keys import read_signing_key
 from datasnap.signing.signatures import drop_stale
 from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import RefChange
@@ -130,6 +132,20 @@ def test_a_signature_of_another_snapshot_is_bad(trusting: Repository) -> None:
     assert "is not of this snapshot" in bad.why
 
 
+def test_only_a_signature_that_was_meant_for_a_snapshot_counts(
+    trusting: Repository, ada: Path
+) -> None:
+    id, key = write(trusting, "t", table()), read_signing_key(ada)
+    file = json.loads(trusting.backend.read(f"signatures/{id}"))
+    worth = {}
+    for domain in (b"datasnap snapshot v1\0", b"", b"datasnap snapshot v1", b"another v1\0"):
+        signature = base64.b64encode(key.sign(domain + bytes.fromhex(id))).decode()
+        file["signatures"][0]["signature"] = signature
+        rewrite(trusting, id, json.dumps(file).encode())
+        worth[domain] = trusting.signatures()[0].status
+    assert list(worth.values()) == ["good", "bad", "bad", "bad"]
+
+
 def test_a_trusted_key_in_the_place_of_ones_own_is_bad(
     trusting: Repository, ada: Path, eve: Path
 ) -> None:
@@ -183,9 +199,13 @@ def test_no_signatures_is_unsigned(trusting: Repository) -> None:
 def test_rubbish_beside_a_good_signature_takes_nothing_from_it(trusting: Repository) -> None:
     id = write(trusting, "t", table())
     file = json.loads(trusting.backend.read(f"signatures/{id}"))
-    file["signatures"].insert(0, {"signer": "x", "key": "y", "signature": "AAAA"})
+    file["signatures"].insert(0, {"signer": "\x1b[31m", "key": "y", "signature": "AAAA"})
     rewrite(trusting, id, json.dumps(file).encode())
     assert statuses(trusting) == ["good"]
+    del file["signatures"][1]
+    rewrite(trusting, id, json.dumps(file).encode())
+    (bad,) = trusting.signatures()
+    assert (bad.status, "says '�[31m'" in bad.why) == ("bad", True)
 
 
 def test_a_signer_who_is_removed_is_trusted_no_more(trusting: Repository) -> None:

@@ -332,6 +332,8 @@ def test_a_name_is_what_it_is_or_else_what_it_was(refs: Refs, kind: Kind) -> Non
         {"snapshot": "zz" * 32},
         {"log": [{"before": "x", "after": None, "verb": "", "message": "", "who": "",
                   "time": 0, "operation": "a"}]},
+        {"log": [{"before": None, "after": None, "verb": "", "message": "", "who": "",
+                  "time": 10**18, "operation": "a"}]},
         {"log": 3},
     ],
 )  # fmt: skip

@@ -46,15 +46,17 @@ class Model:
     def _take_back(
         self, source: list[Operation], target: list[Operation], ref: str | None, left: int
     ) -> bool:
-        found = next((o for o in reversed(source) if ref is None or ref in o), None)
-        if found is None or any(self.state.get(n) != found[n][left] for n in found):
+        number = next((n for n, o in reversed(tuple(enumerate(source))) if ref in (None, *o)), None)
+        if number is None:
+            return False
+        found = source[number]
+        if any(self.state.get(n) != found[n][left] for n in found):
             return False
         after = {**self.state, **{n: sides[1 - left] for n, sides in found.items()}}
         if "main" not in {n for n, id in after.items() if id}:  # the current branch stays
             return False
         self.state = {n: id for n, id in after.items() if id}
-        source.remove(found)
-        target.append(found)
+        target.append(source.pop(number))
         return True
 
 
