@@ -13,7 +13,7 @@ do the packs go.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -91,21 +91,12 @@ def erase(repository: Repository, table: str, operation: str) -> Erased:
     _set_aside(repository, packs, apart, operation)
     for branch in repository.refs.branches():
         repository.refs.touch("branch", branch)
-    back = _bring_back(repository, packs)
+    _bring_back(repository, packs)
     backend.delete(*(PACKS + name for name in packs))
     failpoint("purge.erased")
     take_out(backend, packs)
     _clear(repository)
-    once = np.flatnonzero(goes & (catalog.standing == np.arange(len(catalog))))
-    ids = [id for row in once.tolist() if (id := catalog.id(row)) not in back]
-    objects = int((catalog.entries["kind"][once] == OBJECT).sum())
-    return Erased(
-        chunks=len(once) - objects,
-        objects=objects,
-        bytes=int(catalog.lengths[once].sum()),
-        packs=_prove(repository, ids),
-        young=young,
-    )
+    return _proof(repository, catalog.entries[goes], young)
 
 
 def _set_aside(
@@ -123,7 +114,7 @@ def _set_aside(
         store.retire_packs(list(used), copies)
 
 
-def _bring_back(repository: Repository, packs: Collection[str]) -> frozenset[bytes]:
+def _bring_back(repository: Repository, packs: Collection[str]) -> None:
     """Copy what of some packs is needed after all: a commit came to rely on it meanwhile."""
     catalog, _ = _all_records(repository)
     going = np.array([name in packs for name in catalog.packs], bool)[catalog.owners]
@@ -134,26 +125,32 @@ def _bring_back(repository: Repository, packs: Collection[str]) -> frozenset[byt
     copies = list(rewrite(repository.backend, back, pack_bytes=repository.store.pack_bytes))
     if copies:
         repository.store.add_packs(copies)
-    return frozenset(id for _, some in back for id in some["id"].tolist())
 
 
-def _prove(repository: Repository, ids: Sequence[bytes]) -> int:
-    """Look for records in every pack there is, and return how many those are.
+def _proof(repository: Repository, gone: Entries, young: int) -> Erased:
+    """Look for records in every pack there is, and say what is gone for good. What something new
+    leads to was not of the purged rows alone: another table has a column of the same values.
 
     Raises:
         StorageError: one is there.
     """
-    packs = {}
-    for file in repository.backend.list(PACKS):
-        packs[file.name] = read_entries(repository.backend, file.name)
-    found = int((make_catalog(packs).find(ids) >= 0).sum())
-    if found:
-        raise StorageError(
-            f"{found:,} chunks or objects that were erased are there again: another writer has "
-            "stored them meanwhile",
-            hint="Run the same `datasnap purge` again.",
-        )
-    return len(packs)
+    _, first = np.unique(gone["id"], return_index=True)
+    once = gone[first]
+    catalog, _ = _all_records(repository)
+    rows = catalog.find(once["id"].tolist())
+    there = rows >= 0
+    if there.any():
+        needed = _reached(repository, catalog)[rows] & there
+        if (there & ~needed).any():
+            raise StorageError(
+                f"{int((there & ~needed).sum()):,} chunks or objects that were erased are there "
+                "again: another writer has stored them meanwhile",
+                hint="Run the same `datasnap purge` again.",
+            )
+        once = once[~needed]
+    objects = int((once["kind"] == OBJECT).sum())
+    size = int(once["length"].sum())
+    return Erased(len(once) - objects, objects, size, len(catalog.packs), young)
 
 
 def _clear(repository: Repository) -> None:

@@ -151,7 +151,7 @@ def _states(meaning: Meanings, views: Mapping[Segment, View]) -> Iterator[_State
     for segment, view in views.items():
         if _has(view, meaning.rows):
             yield _State(meaning.rows, _bare(view, segment.groups))
-            if view.overlay is not None and _is_seen(view, meaning.rows):
+            if _edited(view, meaning.rows):
                 yield _State(meaning.rows, segment)
 
 
@@ -213,13 +213,14 @@ def _has(view: View, meaning: Meaning) -> bool:
     return all(meant.field in view.columns for meant in meaning)
 
 
-def _is_seen(view: View, meaning: Meaning) -> bool:
-    """Whether the edits of a segment have the columns: rows inserted since one was dropped have
-    it not."""
-    overlay = view.overlay
-    if overlay is None or not overlay.inserted:
-        return True
-    return {meant.field for meant in meaning} <= {patch.field for patch in overlay.patches}
+def _edited(view: View, meaning: Meaning) -> bool:
+    """Whether the edits of a segment have values of the columns. Else what is seen follows from
+    what is stored: also in rows inserted since a column was dropped, which have it not."""
+    if view.overlay is None:
+        return False
+    fields = {meant.field for meant in meaning}
+    patched = {patch.field for patch in view.overlay.patches}
+    return fields <= patched if view.overlay.inserted else bool(fields & patched)
 
 
 def _bare(view: View, groups: tuple[GroupId, ...]) -> Segment:
@@ -232,7 +233,7 @@ def _found(
     stored = rows.get(_State(meaning.rows, _bare(view, view.segment.groups)), NONE)
     if view.overlay is None:
         return Found(stored, stored, hidden)
-    if _is_seen(view, meaning.rows):
+    if _edited(view, meaning.rows):
         return Found(rows.get(_State(meaning.rows, view.segment), NONE), stored, hidden)
     places = edited_places(view.overlay)
     return Found(places.seen(np.setdiff1d(stored, places.deleted)), stored, hidden)

@@ -7,7 +7,7 @@ and every set of chunks is rewritten once, however many versions share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from datasnap.lifecycle.condition import Meanings
 from datasnap.lifecycle.matching import Found, Matches
-from datasnap.snapshots.objects import GroupId, Part, PartId, PartRef, Segment, Table
+from datasnap.snapshots.objects import FieldId, GroupId, Part, PartId, PartRef, Segment, Table
 from datasnap.storage import Session
 from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.edit import Prepared, TableEditor
@@ -33,7 +33,7 @@ from datasnap.tables.manifest import (
     read_views,
     stored_types,
 )
-from datasnap.tables.overlay import Cells, Edits
+from datasnap.tables.overlay import Cells, Edits, Positions
 from datasnap.tables.rowhash import hash_rows
 from datasnap.tables.scan import Scanner, ahead
 
@@ -57,7 +57,7 @@ class Rewriter:
         self._segments: dict[tuple[Segment, Meanings, _Layout], list[Listed]] = {}
         self._bases: dict[tuple[tuple[GroupId, ...], bytes, _Layout], View | None] = {}
         self._gone: _Hashes = np.zeros(0, np.uint64)
-        self._noted: set[tuple[Segment, Meanings, _Layout]] = set()
+        self._noted: set[tuple[Segment, Meanings, tuple[FieldId, ...]]] = set()
 
     def note_keys(self, table: Table, meaning: Meanings) -> None:
         """Learn the keys of rows that go from a version: a part may name one as the first of a
@@ -65,18 +65,32 @@ class Rewriter:
         types = key_types(table) if table.sorted else {}
         if not types:
             return
-        layout, keys = _layout(table), [self._gone]
+        keys = [self._gone]
         listed = (s for part in read_parts(self._scanner.objects, table) for s in part.segments)
         hit = [s for s in dict.fromkeys(listed) if (meaning, s) in self._matches]
-        new = [s for s in hit if (s, meaning, layout) not in self._noted]
-        self._noted.update((s, meaning, layout) for s in new)
+        new = [s for s in hit if (s, meaning, tuple(types)) not in self._noted]
+        self._noted.update((s, meaning, tuple(types)) for s in new)
         for view in read_views(self._scanner.objects, new):
             found = self._matches[meaning, view.segment]
-            for rows, stored in ((found.seen, False), (found.stored, True)):
-                if len(rows):
-                    taken = self._scanner.take(view, types, rows, stored=stored)
-                    keys.append(hash_rows(list(taken.values())))
+            bare = Segment(view.base_rows, 0, view.segment.groups)
+            if len(found.stored) and (bare, meaning, tuple(types)) not in self._noted:
+                self._noted.add((bare, meaning, tuple(types)))
+                keys += self._hashes(view, types, found.stored, stored=True)
+            if len(found.seen) and view.overlay is not None and view.overlay.inserted:
+                keys += self._hashes(view, types, found.seen, stored=False)
         self._gone = np.unique(np.concatenate(keys))
+
+    def _hashes(
+        self,
+        view: View,
+        types: Mapping[FieldId, pa.DataType],
+        rows: Positions,
+        *,
+        stored: bool,
+    ) -> list[_Hashes]:
+        """Those of the keys of some rows."""
+        taken = self._scanner.take(view, types, rows, stored=stored)
+        return [hash_rows(list(taken.values()))]
 
     def table(self, table: Table, meaning: Meanings) -> Table:
         """A version without the rows; itself, when it has none of them."""
@@ -197,11 +211,19 @@ def _without(
         yield from _anew(editor, view, found)
         return
     for made in editor.edited(base, left, {}):
-        # The base may be named by a row that the edits hide.
         if made.first is not None and made.view is not None:
-            seen = editor.seen(base, left, key_types(editor.table))
-            made = replace(made, first=keys_of([column.slice(0, 1) for column in seen.values()]))
+            made = replace(made, first=_first_key(editor, base, left))
         yield made
+
+
+def _first_key(editor: TableEditor, base: View, edits: Edits) -> pa.RecordBatch:
+    """The very first key that is seen: what a manifest has may be that of a row that goes."""
+    types = key_types(editor.table)
+    (source,) = edits.sources(np.zeros(1, np.int64)).tolist()
+    if source >= edits.base_rows:
+        return keys_of([edits.inserted[id].slice(source - edits.base_rows, 1) for id in types])
+    taken = editor.scanner.take(base, types, np.array([source]), stored=True)
+    return keys_of(list(taken.values()))
 
 
 def _anew(editor: TableEditor, view: View, found: Found) -> Iterator[Prepared]:

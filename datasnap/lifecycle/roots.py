@@ -34,7 +34,8 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
 
     Args:
         logged_since: entries of logs as old as this, or older, hold nothing any more; microseconds
-            since 1970, by the store's clock.
+            since 1970, by the store's clock. Of a snapshot that a purge replaced, its successor
+            is held.
 
     Raises:
         CorruptData: a ref cannot be read, so that nobody knows what it holds.
@@ -49,8 +50,10 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
         if found is not None:
             base = found[0].base_id
             yield Root("merge", branch, (found[0].theirs_id, *((base,) if base else ())))
+    repository.replaced.refresh()
     for kind, name in refs.logged():
         for number, entry in enumerate(refs.log(kind, name)):
             if entry.stored and entry.stored <= logged_since:
                 break
-            yield Root("reflog", f"{name}@{{{number}}}", tuple(entry.snapshots))
+            current = tuple(map(repository.replaced.current, entry.snapshots))
+            yield Root("reflog", f"{name}@{{{number}}}", current)
