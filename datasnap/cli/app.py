@@ -34,7 +34,7 @@ app = typer.Typer(
     name="datasnap",
     help="Version tables as git versions code: branch, query and pin any version.",
     epilog="A table at a version is written TABLE@REF: rides@main~2. "
-    "REF is a branch, a tag, an ID or its prefix, with ~N, ^N and @{DATE}.",
+    "REF is a branch, a tag, an ID or its prefix, with ~N, ^N, @{N} and @{DATE}.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
