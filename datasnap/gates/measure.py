@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from datasnap.errors import BadQuery
 from datasnap.query.filesystem import content_url
-from datasnap.query.session import literal, query_error
+from datasnap.query.session import file_of, query_error
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import TableId
 from datasnap.tables.manifest import arrow_schema, key_names
@@ -29,7 +29,7 @@ class Version(NamedTuple):
     @property
     def source(self) -> str:
         """It in SQL; by content, so that no name is in its way."""
-        return f"read_parquet({literal(content_url(self.id, self.name))})"
+        return file_of(content_url(self.id, self.name))
 
     @property
     def key(self) -> list[str]:

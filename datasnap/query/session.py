@@ -196,6 +196,17 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def file_of(url: str) -> str:
+    """SQL that reads a file of ours."""
+    # A folder that is named year=2024 is no column.
+    return f"read_parquet({literal(url)}, hive_partitioning = false)"
+
+
+def file_at(path: str) -> str:
+    """The same by the SQL expression of a path within the repository."""
+    return f"read_parquet('datasnap://' || {path}, hive_partitioning = false)"
+
+
 class _FrozenRefs:
     """Refs as they stood when the connection was made."""
 
@@ -220,28 +231,24 @@ class _FrozenRefs:
 
 def _macros(at: SnapshotId | None, branch: str) -> Iterable[str]:
     own = literal(at.hex() if at else "HEAD")
+    table, log = "ref || '/' || table_name || '.parquet'", "'.log/' || ref || '.parquet'"
     yield (
         f"CREATE MACRO main.snapshot(table_name, ref := {own}) AS TABLE "
-        "(SELECT * FROM read_parquet('datasnap://' || ref || '/' || table_name || '.parquet'))"
+        f"(SELECT * FROM {file_at(table)})"
     )
     yield (
         f"CREATE MACRO main.diff(table_name, from_ref, to_ref := {own}) AS TABLE "
-        "(SELECT * FROM read_parquet("
-        f"'datasnap://' || {diff_path('table_name', 'from_ref', 'to_ref')}))"
+        f"(SELECT * FROM {file_at(diff_path('table_name', 'from_ref', 'to_ref'))})"
     )
     yield (
         f"CREATE MACRO main.history(table_name, key := NULL, ref := {own}) AS TABLE "
-        "(SELECT * FROM read_parquet("
-        f"'datasnap://' || {history_path('table_name', 'ref', 'key')}))"
+        f"(SELECT * FROM {file_at(history_path('table_name', 'ref', 'key'))})"
     )
     # A default, not an overload without arguments: DuckDB would read the whole log to bind that.
-    yield (
-        f"CREATE MACRO main.log(ref := {own}) AS TABLE "
-        "(SELECT * FROM read_parquet('datasnap://.log/' || ref || '.parquet'))"
-    )
+    yield (f"CREATE MACRO main.log(ref := {own}) AS TABLE (SELECT * FROM {file_at(log)})")
     yield (
         f"CREATE MACRO main.conflicts(branch := {literal(branch)}) AS TABLE "
-        f"(SELECT * FROM read_parquet('datasnap://' || {conflicts_path('branch')}))"
+        f"(SELECT * FROM {file_at(conflicts_path('branch'))})"
     )
 
 
@@ -303,7 +310,7 @@ def _urls(repository: Repository, id: SnapshotId) -> dict[str, str]:
 def _make_view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, url: str) -> None:
     view = f"CREATE VIEW {quote(schema)}.{quote(name)}"
     try:
-        connection.execute(f"{view} AS SELECT * FROM read_parquet({literal(url)})")
+        connection.execute(f"{view} AS SELECT * FROM {file_of(url)}")
     except duckdb.Error as error:
         raise query_error(error) from error
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from datasnap.errors import BadQuery
 from datasnap.query.expressions import check_expression, check_from, check_type, several_rows
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
-from datasnap.query.session import configure, distinct, literal, query_error, quote
+from datasnap.query.session import configure, distinct, file_of, query_error, quote
 from datasnap.snapshots.objects import TableId
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Workbench:
         if using:
             check_from(using)
         called = quote(alias or table)
-        file = f"read_parquet({literal(content_url(tables[table], table))})"
+        file = file_of(content_url(tables[table], table))
         rest = (f", {using}\n" if using else "") + (f" WHERE ({where}\n)" if where else "")
         values = [f"({expression}\n)" for expression in columns.values()]
         try:
@@ -191,9 +191,9 @@ class Workbench:
             self._connection.execute(f"DROP VIEW IF EXISTS {quote(name)}")
         self._views = [name for name in distinct(tables) if name.lower() in text.lower()]
         for name in self._views:
-            url = literal(content_url(tables[name], name))
+            file = file_of(content_url(tables[name], name))
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM read_parquet({url})"
+                f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM {file}"
             )
 
 
