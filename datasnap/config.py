@@ -24,12 +24,13 @@ class AuthorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sizes in MiB."""
+    """Sizes in MiB, and whether files on a local disk are synced."""
 
     pack_mib: int
     cache_mib: int
     edited_mib: int
     edited_disk_mib: int
+    fsync: bool
 
 
 class TableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

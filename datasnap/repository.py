@@ -39,6 +39,7 @@ from datasnap.snapshots.replaced import Replaced
 from datasnap.snapshots.revisions import Revisions
 from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
 from datasnap.storage.archived import ArchivedBackend
+from datasnap.storage.local import LocalBackend
 from datasnap.transaction import Transaction
 from datasnap.versions import Snapshot, TableVersion
 
@@ -69,10 +70,13 @@ class Repository:
 
     def __init__(self, backend: Backend) -> None:
         self.url = backend.url
-        self.backend = backend = ArchivedBackend(backend)
+        place, backend = backend, ArchivedBackend(backend)
+        self.backend = backend
         found = backend.read_ref("config.toml")
         self.settings: Settings = load_settings(found[0] if found else None)
         storage = self.settings.storage
+        if isinstance(place, LocalBackend):
+            place.sync = storage.fsync
         self.store = Store(
             backend,
             pack_bytes=storage.pack_mib << 20,

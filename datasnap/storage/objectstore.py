@@ -166,7 +166,7 @@ class ObjectStoreBackend:
             raise Conflict(f"{path} was changed by another writer") from error
         except (exceptions.BaseError, OSError) as error:
             said = str(error).lower()
-            if "416" in said and "range" in said or "range" in said and "start" in said:
+            if ("416" in said and "range" in said) or ("range" in said and "start" in said):
                 raise _truncated(path, None) from error
             raise StorageError(
                 f"{self.url} cannot be reached or refuses: {_first_line(error)}",

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import datasets
 import diffs
+import durability
 import edits
 import figures
 import footprint
@@ -41,6 +42,7 @@ GROUPS = (
     "edits",
     "overlaid",
     "commits",
+    "fsync",
     "larger",
     "diffs",
     "merges",
@@ -87,6 +89,7 @@ class Bench:
             measures["edits"] = lambda: edits.edits(dataset, work, repeat)
             measures["overlaid"] = lambda: edits.overlaid(stage.stand, work, repeat)
             measures["commits"] = lambda: edits.many_commits(dataset, work)
+            measures["fsync"] = lambda: durability.syncing(dataset, work, repeat)
             measures["larger"] = lambda: edits.larger(dataset, work, repeat)
             measures["diffs"] = lambda: diffs.all_diffs(dataset, work, repeat)
             measures["merges"] = lambda: merges.merges(dataset, work, repeat)
