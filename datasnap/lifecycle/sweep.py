@@ -6,13 +6,15 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from datasnap.errors import CorruptData, UsageError
 from datasnap.lifecycle.gc import GcPlan, plan_gc
 from datasnap.progress import Progress, silent
+from datasnap.signing.signatures import drop_stale
 from datasnap.snapshots.reflog import LOGS
-from datasnap.storage import PACKS, read_entries
+from datasnap.storage import PACKS, MissingRecord, Store, read_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import Entries
 from datasnap.storage.quarantine import put_in, quarantined, take_out
@@ -21,8 +23,8 @@ from datasnap.storage.rewrite import rewrite
 if TYPE_CHECKING:
     from datasnap.repository import Repository
 
-#: Files that were being written, and logs that no ref names, are left by a crash; after so long
-#: nobody is at work on them.
+#: Files that were being written, logs that no ref names and signatures of no snapshot are left by
+#: a crash; after so long nobody is at work on them.
 _LEFT_BEHIND = timedelta(days=1)
 _TEMPORARY = "tmp/"
 
@@ -97,8 +99,12 @@ def carry_out(repository: Repository, plan: GcPlan, *, progress: Progress = sile
         take_out(backend, [pack.name])
         failpoint("gc.deleted")
         progress("packs removed", done, len(gone))
-    _forget_old_logs(repository, plan)
-    _clear(repository, plan)
+    left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
+    _forget_old_logs(repository, plan, left)
+    drop_stale(backend, partial(_is_stored, store), before=left)
+    for file in backend.list(_TEMPORARY):
+        if file.modified < left:
+            backend.delete(_TEMPORARY + file.name)
 
 
 def undo_gc(repository: Repository) -> BroughtBack:
@@ -151,7 +157,7 @@ def _copies(
         raise
 
 
-def _forget_old_logs(repository: Repository, plan: GcPlan) -> None:
+def _forget_old_logs(repository: Repository, plan: GcPlan, left: int) -> None:
     """Remove what is left of refs that were deleted long ago, and files of older entries."""
     refs, backend = repository.refs, repository.backend
     named = set[str]()
@@ -162,15 +168,15 @@ def _forget_old_logs(repository: Repository, plan: GcPlan) -> None:
             continue
         older = refs.put_away(kind, name)
         named.update(file for file, stored in older if stored > plan.logged_since)
-    left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
     for log in backend.list(LOGS):
         if log.name not in named and log.modified < left:
             backend.delete(LOGS + log.name)
 
 
-def _clear(repository: Repository, plan: GcPlan) -> None:
-    """Remove files that were being written when somebody died."""
-    left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
-    for file in repository.backend.list(_TEMPORARY):
-        if file.modified < left:
-            repository.backend.delete(_TEMPORARY + file.name)
+def _is_stored(store: Store, id: bytes) -> bool:
+    """Whether a record is anywhere, be it in quarantine."""
+    try:
+        store.locate(id)
+    except MissingRecord:
+        return False
+    return True
