@@ -1,4 +1,4 @@
-"""Repositories that released formats have written open for ever (see `tests/data/make_format_1`)."""
+"""What released formats have written opens for ever (see `tests/data/make_format_1.py`)."""
 
 from __future__ import annotations
 

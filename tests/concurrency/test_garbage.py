@@ -1,0 +1,111 @@
+"""Garbage is collected under writers that do not know of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.errors import Conflict, DatasnapError
+from datasnap.repository import Repository
+from datasnap.storage.index import MAX_FILES
+
+NOW = timedelta(0)
+ROWS = pa.table({"id": range(500), "x": [i * 7 % 100 for i in range(500)]})
+
+
+def a_repository_with_garbage(location: str) -> Repository:
+    """Nothing leads to the table `rows` any more, but nobody has collected it yet."""
+    repo = datasnap.init(location)
+    with repo.transaction("main") as tx:
+        tx.write("kept", pa.table({"id": [1]}))
+    repo.branch("junk")
+    with repo.transaction("junk") as tx:
+        tx.write("rows", ROWS, key="id")
+    repo.delete_branch("junk")
+    return repo
+
+
+def collect(location: str) -> None:
+    other = datasnap.open(location)
+    assert other.gc(grace=NOW, reflog=NOW).taken > 0
+
+
+def check(location: str) -> None:
+    repo = datasnap.open(location)
+    assert repo.verify(deep=True).ok
+    assert repo.snapshot("main").table("rows").to_arrow().equals(ROWS)
+
+
+def test_what_went_since_the_repository_was_opened_is_stored_again(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasnap.storage.store._STALE", 0)  # the half minute has passed
+    repo = a_repository_with_garbage(location)
+    collect(location)
+    with repo.transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+    check(location)
+
+
+def test_what_goes_during_a_transaction_is_noticed_when_it_ends(location: str) -> None:
+    repo = a_repository_with_garbage(location)
+    with pytest.raises(Conflict, match="garbage"), repo.transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+        collect(location)
+    assert datasnap.open(location).verify(deep=True).ok
+    with repo.transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+    check(location)
+
+
+def test_what_goes_is_noticed_though_the_index_was_read_in_between(location: str) -> None:
+    repo = a_repository_with_garbage(location)
+    with pytest.raises(Conflict, match="garbage"), repo.transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+        collect(location)
+        repo.store.refresh()
+
+
+def test_a_writer_that_slept_does_not_name_what_went(location: str) -> None:
+    """Its index is of before; when it merges that, what went must not come back in name."""
+    sleeper = a_repository_with_garbage(location)
+    collect(location)
+    for turn in range(2 * MAX_FILES):
+        with sleeper.transaction("main", message=f"{turn}") as tx:
+            tx.write("kept", pa.table({"id": [turn]}))
+    packs = {file.name for file in sleeper.backend.list("packs/")}
+    assert set(datasnap.open(location).store.packs()) == packs
+    with datasnap.open(location).transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+    check(location)
+
+
+def test_garbage_in_quarantine_is_taken_along_by_who_needs_it(location: str) -> None:
+    repo = a_repository_with_garbage(location)
+    with repo.transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+        datasnap.open(location).gc(grace=timedelta(microseconds=1), reflog=NOW)
+    for _ in range(2):
+        datasnap.open(location).gc(grace=NOW, reflog=NOW)
+    check(location)
+
+
+def test_an_index_that_names_what_went_harms_no_writer(location: str) -> None:
+    """Should it come to that after all, it is an error or right, never a snapshot with holes."""
+    repo = a_repository_with_garbage(location)
+    index = {
+        file.name: repo.backend.read(f"index/{file.name}") for file in repo.backend.list("index/")
+    }
+    collect(location)
+    for name, data in index.items():
+        repo.backend.write(f"index/{name}", [data])
+    for _ in range(2):
+        try:
+            with datasnap.open(location).transaction("main") as tx:
+                tx.write("rows", ROWS, key="id")
+        except DatasnapError:
+            continue
+    assert datasnap.open(location).verify(deep=True).ok
