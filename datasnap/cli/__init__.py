@@ -87,7 +87,9 @@ def _complain(message: str, hint: str) -> None:
 
 def _wrapped(text: str) -> str:
     """Lines, indented; on a terminal broken between words."""
-    lines = text.splitlines()
+    from datasnap.cli.output import printable
+
+    lines = list(map(printable, text.split("\n")))
     if sys.stderr.isatty():
         width = max(shutil.get_terminal_size().columns - _INDENT, _INDENT)
         wrap = textwrap.TextWrapper(width, break_on_hyphens=False, break_long_words=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 SHORT = 12
+
+#: Control characters that JSON leaves as they are, and those that turn the direction of writing.
+_CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def console() -> Console:
@@ -31,7 +35,9 @@ def print_json(value: object) -> None:
     import msgspec
 
     encoded = msgspec.json.encode(value, enc_hook=str)
-    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+    text = msgspec.json.format(encoded, indent=2).decode()
+    # They stand in strings alone.
+    sys.stdout.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -46,7 +52,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         right, whole = name.startswith(">"), name.startswith((">", "="))
         table.add_column(name.lstrip(">="), justify="right" if right else "left", no_wrap=whole)
     for row in rows:
-        cells = (cell if isinstance(cell, Text) else Text(_printable(cell)) for cell in row)
+        cells = (cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row)
         table.add_row(*(_on_one_line(cell) for cell in cells))
     console().print(table)
 
@@ -58,7 +64,7 @@ def _on_one_line(cell: Text) -> Text:
 
 def say(text: str) -> None:
     """A line on standard output; rich markup is understood, and names in it must be escaped."""
-    console().print(text, soft_wrap=True)
+    console().print("\n".join(map(printable, text.split("\n"))), soft_wrap=True)
 
 
 def hint(text: str) -> None:
@@ -71,11 +77,11 @@ def plain(text: str) -> str:
     """A name from outside, safe to print with markup and on a terminal."""
     from rich.markup import escape
 
-    return escape(_printable(text))
+    return escape(printable(text))
 
 
-def _printable(text: str) -> str:
-    """A text without what a terminal would obey."""
+def printable(text: str) -> str:
+    """A text without what a terminal would obey: it moves the cursor, or turns the writing."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
