@@ -143,7 +143,7 @@ def archive(
     if plan.bytes:
         say(f"[bold]{size(plan.bytes)}[/] in {count}, {of}, {would} to {plain(plan.place)}")
     else:
-        say(f"Nothing to move {of}")
+        say("Nothing to move: no snapshot is old" if not plan.old else f"Nothing to move {of}")
     left = sum(pack.old for pack in plan.of("stay"))
     if left:
         stays = plural(len(plan.of("stay")), "pack")
@@ -233,10 +233,15 @@ def _policy(
 
 def _show(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> None:
     rows = [
-        [kept.id.hex()[:SHORT], *_described(kept.snapshot), ", ".join(kept.reasons)]
+        [
+            kept.id.hex()[:SHORT],
+            when(_time(kept.snapshot.time)),
+            ", ".join(kept.reasons),
+            first_line(kept.snapshot.message),
+        ]
         for kept in plan.kept
     ]
-    print_table(["=kept", "=time", "message", "why"], rows)
+    print_table(["=kept", "=time", "why", "message"], rows)
     say("")
     before = f", {plan.before:,} were before" if plan.before else ""
     if not plan.pruned:
@@ -252,10 +257,6 @@ def _show(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> None:
         hint("Next: the same without --dry-run")
     else:
         hint("Next: datasnap gc, to free the bytes; or datasnap prune --undo")
-
-
-def _described(snapshot: Snapshot) -> list[str]:
-    return [when(_time(snapshot.time)), first_line(snapshot.message)]
 
 
 def _as_json(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> dict[str, object]:

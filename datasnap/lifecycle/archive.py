@@ -11,7 +11,6 @@ between leaves copies, which the next run removes.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,6 +42,8 @@ _Mask = npt.NDArray[np.bool_]
 #: here; "stay": not worth it, as the lesser part is old.
 Fate = Literal["move", "split", "stay"]
 
+#: A file that every repository has.
+_OF_REPOSITORIES = "format.json"
 #: A pack is split when at least this share of its live bytes is old.
 _MOSTLY_OLD = 0.5
 
@@ -115,7 +116,7 @@ def archive(
         dry_run: plan it, and change nothing.
 
     Raises:
-        UsageError: neither policy nor age is given; the place is the repository itself.
+        UsageError: neither policy nor age is given; there is a repository at the place.
         CorruptData: something is damaged; nothing is removed then. StorageError.
     """
     plan = plan_archive(repository, place, policy or Policy(), older_than, progress)
@@ -141,6 +142,8 @@ def plan_archive(
             "it is not said what is old",
             hint="Say --older-than 90d, or what stays here: --keep-last 10, --keep-monthly 12, …",
         )
+    there = repository.backend.archive(open_backend(place).url)
+    _check_is_no_repository(there)
     recent, old = _by_age(repository, policy, older_than)
     catalog = make_catalog(repository.store.packs())
     needed, apart = _marked(repository, catalog, recent, old, progress)
@@ -152,14 +155,13 @@ def plan_archive(
             gone, stays = int(lengths[away].sum()), int(lengths[here].sum())
             fate = _fate(gone, stays)
             packs.append(PackMove(files[name], fate, gone, entries[away], entries[~away]))
-    return ArchivePlan(open_backend(place).url, len(recent), len(old), tuple(packs))
+    return ArchivePlan(there.url, len(recent), len(old), tuple(packs))
 
 
 def carry_out(repository: Repository, plan: ArchivePlan, progress: Progress = silent) -> None:
     """Do what a plan says.
 
     Raises:
-        UsageError: the archive would be the repository itself.
         CorruptData: a record is damaged; nothing is removed then. StorageError.
     """
     moved, split = plan.of("move"), plan.of("split")
@@ -167,7 +169,6 @@ def carry_out(repository: Repository, plan: ArchivePlan, progress: Progress = si
         return
     store, here = repository.store, repository.backend.here
     there = repository.backend.archive(plan.place)
-    _check_elsewhere(here, there)
     copied = dict(_copies(here, there, moved, progress))
     away = [(pack.file.name, pack.away) for pack in split]
     rest = [(pack.file.name, pack.rest) for pack in split if len(pack.rest)]
@@ -319,18 +320,14 @@ def _size(there: Backend, name: str) -> int:
     return size
 
 
-def _check_elsewhere(here: Backend, there: Backend) -> None:
-    """See that two places are not one, whatever they are called: what is copied goes here.
+def _check_is_no_repository(there: Backend) -> None:
+    """See that a place is not this repository, whatever it is called, nor a copy of it: what is
+    copied there goes here.
 
     Raises:
-        UsageError: they are.
+        UsageError: it is a repository.
     """
-    probe = f"tmp/archive.{secrets.token_hex(8)}"
-    there.write(probe, [b"archive"])
-    try:
-        if here.size(probe) is not None:
-            raise UsageError(
-                f"{there.url} is the repository itself", hint="Name another place for the archive."
-            )
-    finally:
-        there.delete(probe)
+    if there.size(_OF_REPOSITORIES) is not None:
+        raise UsageError(
+            f"{there.url} holds a repository", hint="Name another place for the archive."
+        )

@@ -12,7 +12,7 @@ import blake3
 import numpy as np
 import numpy.typing as npt
 
-from datasnap.errors import CorruptData
+from datasnap.errors import ArchiveUnreachable, CorruptData
 from datasnap.storage.backend import Backend, MissingFile
 from datasnap.storage.catalog import id_prefixes
 from datasnap.storage.failpoints import failpoint
@@ -116,7 +116,7 @@ class Index:
             if name not in known:
                 try:
                     packs.append((name, read_entries(self._backend, name)))
-                except CorruptData:
+                except (CorruptData, ArchiveUnreachable):
                     continue
         return packs
 

@@ -191,6 +191,21 @@ def test_without_its_archive_a_repository_works_on(
     all_read(repo, line)
 
 
+def test_an_index_that_is_lost_too_is_made_anew_when_the_archive_is_back(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    repo.archive(str(tmp_path / "archive"), LAST)
+    for file in repo.backend.list("index/"):
+        repo.backend.delete("index/" + file.name)
+    shutil.move(tmp_path / "archive", tmp_path / "elsewhere")
+    without = datasnap.open(repo.url)
+    assert without.table("t").to_arrow() == table(4)
+    with pytest.raises(CorruptData, match="leads to something that is missing"):
+        without.gc(grace=timedelta(0))
+    shutil.move(tmp_path / "elsewhere", tmp_path / "archive")
+    all_read(datasnap.open(repo.url), line)
+
+
 def test_all_comes_back(repo: Repository, line: list[str], place: str) -> None:
     before = here(repo)
     repo.archive(place, LAST)
@@ -259,7 +274,7 @@ def test_the_repository_is_no_archive_of_itself(
     before = here(repo)
     (tmp_path / "link").symlink_to(repo.url)
     for place in (repo.url, f"file://{repo.url}", str(tmp_path / "link")):
-        with pytest.raises(UsageError, match="is the repository itself"):
+        with pytest.raises(UsageError, match="holds a repository"):
             repo.archive(place, LAST)
     assert here(repo) == before
     assert not repo.archives()
