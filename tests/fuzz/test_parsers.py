@@ -44,14 +44,14 @@ def damaged(draw: st.DrawFn, target: str) -> bytes:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_damaged_bytes_raise_no_error_but_ours(target: str, data: st.DataObject) -> None:
     TARGETS[target](data.draw(damaged(target)))
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_raise_no_error_but_ours(target: str, data: bytes) -> None:
     TARGETS[target](data)
