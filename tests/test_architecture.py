@@ -12,7 +12,7 @@ ROOT = Path(datasnap.__file__).parent
 #: Lowest first; a module may import its own floor and those below it.
 FLOORS = [
     ["errors"],
-    ["config", "durations", "progress"],
+    ["config", "durations", "extras", "progress"],
     ["storage"],
     ["parquet"],
     ["snapshots"],
@@ -23,7 +23,7 @@ FLOORS = [
     [
         *("edits", "export", "query", "transaction", "verify", "versions"),
         *("pending", "merges", "replay", "undo", "signing", "repository", "places"),
-        *("gates", "lifecycle", "naming", "past"),
+        *("gates", "lifecycle", "naming", "past", "ml"),
     ],
     ["cli"],
     ["__init__", "__main__"],

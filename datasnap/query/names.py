@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from datasnap.errors import BadQuery
+from datasnap.errors import BadInput, BadQuery
+from datasnap.tables.alter import check_told_apart
 from datasnap.tables.manifest import arrow_schema
 
 if TYPE_CHECKING:
     from datasnap.transaction import Transaction
+
+
+#: What DuckDB calls the number of a row of a file.
+ROW_NUMBER = "file_row_number"
+
+
+def check_numbered(table: str, columns: Iterable[str]) -> None:
+    """Refuse columns of which SQL cannot ask for rows by their numbers.
+
+    Raises:
+        BadInput: one has the name by which DuckDB counts rows, or SQL takes two for one.
+    """
+    columns = list(columns)
+    check_told_apart(table, columns)
+    if ROW_NUMBER in columns:
+        raise BadInput(
+            f"'{table}' has a column '{ROW_NUMBER}', which DuckDB takes for the row's number",
+            hint="Rename it first: `datasnap rename-column`.",
+        )
 
 
 def table_named(tx: Transaction, name: str) -> str:

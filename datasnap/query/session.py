@@ -33,6 +33,7 @@ import duckdb
 from datasnap.errors import BadQuery, UnknownName
 from datasnap.query.diffs import diff_path
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
+from datasnap.query.names import ROW_NUMBER
 from datasnap.query.past import history_path
 from datasnap.query.waiting import conflicts_path
 from datasnap.snapshots.objects import SnapshotId, TableId
@@ -46,8 +47,6 @@ _OWN = "(snapshot)"
 #: So many views of the connection's own snapshot are always made: DuckDB suggests from them.
 _FEW = 16
 _COLUMN_GAP = 16 << 10
-#: What DuckDB calls the number of a row of a file.
-_ROW_NUMBER = "file_row_number"
 #: The variable of a connection that lists tables which SQL cannot tell apart.
 _TWINS = "(twins)"
 #: DuckDB's own schemas.
@@ -157,7 +156,7 @@ def query_error(error: duckdb.Error, tables: Iterable[str] = ()) -> BadQuery:
         return BadQuery(said.partition(": ")[2] or said)
     if unknown := re.search(r"Table with name (.+) does not exist", lines[0]):
         return _unknown_table(unknown[1], lines[1:], list(tables))
-    if "must appear in the GROUP BY" in lines[0] and _ROW_NUMBER in lines[0]:
+    if "must appear in the GROUP BY" in lines[0] and ROW_NUMBER in lines[0]:
         return BadQuery(
             "an aggregate gives one value for all rows, not one for each",
             hint="Add OVER (): max(fare) OVER () AS highest",

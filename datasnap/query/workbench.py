@@ -18,6 +18,7 @@ import pyarrow as pa
 from datasnap.errors import BadQuery
 from datasnap.query.expressions import check_expression, check_from, check_type, several_rows
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
+from datasnap.query.names import ROW_NUMBER
 from datasnap.query.session import configure, distinct, file_of, query_error, quote
 from datasnap.snapshots.objects import TableId
 
@@ -56,6 +57,7 @@ class Workbench:
         as_columns: bool = False,
         alias: str | None = None,
         using: str | None = None,
+        within: range | None = None,
     ) -> pa.RecordBatchReader:
         """Evaluate expressions for rows of a table.
 
@@ -66,9 +68,11 @@ class Workbench:
             as_columns: cast each to the SQL type of the table's column of its name.
             alias: what they call the table instead.
             using: SQL of other tables that each row is joined with.
+            within: only rows of these numbers, and in the table's order.
 
         Returns:
-            A stream of the row numbers (`ROW`) and the columns; without `where` rising.
+            A stream of the row numbers (`ROW`) and the columns; without `where`, and with
+            `within`, rising.
 
         Raises:
             BadQuery: DuckDB refuses it, at once or as the stream is read.
@@ -89,9 +93,11 @@ class Workbench:
             if types:
                 values = [f"CAST({v} AS {type})" for v, type in zip(values, types, strict=True)]
             named = [f"{v} AS {quote(name)}" for v, name in zip(values, columns, strict=True)]
-            chosen = ", ".join([f"{called}.file_row_number AS {quote(ROW)}", *named])
+            chosen = ", ".join([f"{called}.{ROW_NUMBER} AS {quote(ROW)}", *named])
             query = f"SELECT {chosen} FROM {file} AS {called}{rest}"
-            if where is None and not self._keeps_order(query):
+            if within is not None:
+                query += f" {'AND' if where else 'WHERE'} {numbered(called, within)}"
+            if (where is None or within is not None) and not keeps_order(self._connection, query):
                 query += f" ORDER BY {quote(ROW)}"
             reader = self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
         except duckdb.Error as error:
@@ -180,11 +186,6 @@ class Workbench:
                 more = f"{'WHERE' if every_row else 'AND'} {value} IS NULL"
                 self._connection.sql(f"SELECT 1 {rest} {more}")
 
-    def _keeps_order(self, query: str) -> bool:
-        """Whether the rows of a result come in the table's order."""
-        row = self._connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchone()
-        return row is not None and all(name in _IN_ORDER for name in _steps(json.loads(row[1])))
-
     def _make_views(self, tables: Mapping[str, TableId], text: str) -> None:
         """Make the tables that a text may name views, and those of the last time none."""
         for name in self._views:
@@ -195,6 +196,17 @@ class Workbench:
             self._connection.execute(
                 f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM {file}"
             )
+
+
+def numbered(called: str, rows: range) -> str:
+    """A condition: that a row of a table, called so, has one of these numbers."""
+    return f"{called}.{ROW_NUMBER} BETWEEN {rows.start} AND {rows.stop - 1}"
+
+
+def keeps_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Whether the rows of a result come in the table's order."""
+    row = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchone()
+    return row is not None and all(name in _IN_ORDER for name in _steps(json.loads(row[1])))
 
 
 def _steps(plan: list[dict[str, Any]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -31,6 +31,7 @@ from datasnap.snapshots.objects import Field, FieldId, Part, Table
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.tables.edited import ColumnCaches, EditedColumn, EditedColumns, touches
 from datasnap.tables.manifest import (
+    Segments,
     View,
     arrow_schema,
     fields_by_name,
@@ -45,6 +46,13 @@ from datasnap.tables.take import take_seen, take_stored
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+
+
+class SomeRows(NamedTuple):
+    """Rows of one segment: its number in the table, and theirs in it; None: all of them."""
+
+    segment: int
+    positions: Positions | None
 
 
 class Scanner:
@@ -85,17 +93,52 @@ class Scanner:
 
     def read_table(self, table: Table, name: str, columns: Sequence[str] | None) -> pa.Table:
         """All rows, in stored order, with exactly the types and metadata that were written."""
-        schema = _select(table, columns)
-        read = self._segments(table, name, schema)
+        schema = selected_schema(table, columns)
+        read = self.read_segments(table, name, columns)
         return pa.concat_tables([pa.Table.from_batches([], schema), *read])
 
     def read_batches(
         self, table: Table, name: str, columns: Sequence[str] | None, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
         """The same in batches of at most `batch_rows` rows; memory: a few segments."""
-        schema = _select(table, columns)
-        for segment in self._segments(table, name, schema):
+        for segment in self.read_segments(table, name, columns):
             yield from segment.to_batches(max_chunksize=batch_rows)
+
+    def read_segments(
+        self, table: Table, name: str, columns: Sequence[str] | None
+    ) -> Iterator[pa.Table]:
+        """The same segment by segment, a few of them decoded ahead, one thread each: Arrow's own
+        threads would wait for each other in Python to read."""
+        schema = selected_schema(table, columns)
+        ids = fields_by_name(table)
+        fields = [ids[column] for column in schema.names]
+
+        def read(view: View) -> pa.Table:
+            with _naming(name):
+                return self.read_segment(view, schema, fields)
+
+        return ahead(read, table_views(self.objects, table))
+
+    def read_some(
+        self, table: Table, name: str, columns: Sequence[str] | None, rows: Iterable[SomeRows]
+    ) -> Iterator[pa.Table]:
+        """Some rows of some segments, in the order given; only pages that hold some are decoded."""
+        schema = selected_schema(table, columns)
+        ids, types = fields_by_name(table), stored_types(table)
+        fields = [ids[column] for column in schema.names]
+        wanted = {field: types[field] for field in fields}
+        segments = Segments(self.objects, table)
+
+        def read(some: SomeRows) -> pa.Table:
+            with _naming(name):
+                view = segments.views([some.segment])[some.segment]
+                if some.positions is None:
+                    return self.read_segment(view, schema, fields)
+                taken = self.take(view, wanted, some.positions)
+                arrays = [restore(taken[f], c) for f, c in zip(fields, schema, strict=True)]
+                return pa.Table.from_arrays(arrays, schema=schema)
+
+        return ahead(read, rows)
 
     def take(
         self,
@@ -140,18 +183,6 @@ class Scanner:
             done += group.rows
             progress(name, done, table.rows)
         to.write(VirtualFile(arrow_schema(table), groups).footer)
-
-    def _segments(self, table: Table, name: str, schema: pa.Schema) -> Iterator[pa.Table]:
-        """Segments in order, a few of them decoded ahead, one thread each: Arrow's own threads
-        would wait for each other in Python to read."""
-        ids = fields_by_name(table)
-        fields = [ids[column] for column in schema.names]
-
-        def read(view: View) -> pa.Table:
-            with _naming(name):
-                return self.read_segment(view, schema, fields)
-
-        return ahead(read, table_views(self.objects, table))
 
     def _read(self, span: Span) -> bytes:
         if isinstance(span.source, EditedColumn):
@@ -216,8 +247,12 @@ def _encode(
     return column.leaves, column.body
 
 
-def _select(table: Table, columns: Sequence[str] | None) -> pa.Schema:
-    """The schema of only the columns named, in that order; None: all."""
+def selected_schema(table: Table, columns: Sequence[str] | None) -> pa.Schema:
+    """The schema of only the columns named, in that order; None: all.
+
+    Raises:
+        UnknownName: the table has no such column.
+    """
     schema = arrow_schema(table)
     if columns is None:
         return schema
