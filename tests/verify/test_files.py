@@ -80,7 +80,8 @@ def test_a_damaged_index_file(sound: Repository, position: int) -> None:
 def test_a_damaged_index_file_hinders_nobody(sound: Repository) -> None:
     flip(sound.backend, "index/" + sound.backend.list("index/")[0].name, 100)
     assert everything(again(sound)) == everything(sound)
-    assert again(sound).verify(deep=True).ok
+    # Whoever missed it may have written the same file again: then all is well, else it is named.
+    assert all(place.startswith("index file") for place in where(again(sound).verify(deep=True)))
 
 
 def test_an_index_file_that_contradicts_a_pack(sound: Repository) -> None:
