@@ -9,14 +9,15 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from datasnap.errors import BadInput, InvalidName, RefExists, UnknownName, UsageError
+from datasnap.errors import InvalidName, RefExists, UnknownName, UsageError
 from datasnap.progress import Progress, silent
+from datasnap.query.names import check_numbered
 from datasnap.snapshots import objects
 from datasnap.snapshots.commit import commit, commit_detached, put, table_entry
 from datasnap.snapshots.objects import Entry, SnapshotId, TableId
 from datasnap.snapshots.reader import ObjectReader
+from datasnap.snapshots.refs import Kind
 from datasnap.storage import SessionStats
-from datasnap.tables.alter import check_told_apart
 from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.edit import TableEditor
 from datasnap.tables.manifest import arrow_schema, fields_by_name, key_names
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from datasnap.query.workbench import Workbench
     from datasnap.repository import Repository
 
-_ROW_NUMBER = "file_row_number"
+
 _FORBIDDEN_IN_TABLE = re.compile(r"[\x00-\x1f\x7f@*?\[\]{}\\:\"'%#]|//|^[/.~-]|/$|(^|/)\.\.?(/|$)")
 
 
@@ -79,8 +80,9 @@ class UnitOfWork:
         merges: tuple[SnapshotId, ...] = (),
         detached: SnapshotId | None = None,
         verb: str = "commit",
+        kind: Kind = "branch",
     ) -> None:
-        self._repository, self.branch = repository, branch
+        self._repository, self.branch, self._kind = repository, branch, kind
         self.message, self._author, self._metadata = message, author, dict(metadata)
         self._allow_empty, self._progress = allow_empty, progress
         #: Where it begins instead of at the branch, which then is not moved.
@@ -123,8 +125,9 @@ class UnitOfWork:
 
     def _head_of_branch(self) -> SnapshotId | None:
         refs = self._repository.refs
-        ref = refs.branch(self.branch)
-        if ref is None and refs.branches() and self.branch != refs.head():
+        ref = refs.read(self._kind, self.branch)
+        elsewhere = self._kind == "branch" and self.branch != refs.head()
+        if ref is None and elsewhere and refs.branches():
             raise UnknownName("branch", self.branch, refs.branches())
         return ref.snapshot if ref else None
 
@@ -146,13 +149,7 @@ class UnitOfWork:
         Raises:
             BadInput: a column has the name by which DuckDB counts rows, or SQL takes two for one.
         """
-        columns = fields_by_name(self._existing(table))
-        check_told_apart(table, columns)
-        if _ROW_NUMBER in columns:
-            raise BadInput(
-                f"'{table}' has a column '{_ROW_NUMBER}', which DuckDB takes for the row's number",
-                hint="Rename it first: `datasnap rename-column`.",
-            )
+        check_numbered(table, fields_by_name(self._existing(table)))
         return self._workbench
 
     def _table_ids(self) -> dict[str, TableId]:
@@ -189,6 +186,7 @@ class UnitOfWork:
                 other_parents=self._other_parents,
                 allow_empty=self._allow_empty,
                 verb=self._verb,
+                kind=self._kind,
                 sign=self._sign,
             )
         self.stats = self._session.stats

@@ -9,11 +9,12 @@ from urllib.parse import unquote
 from datasnap.pending import FOLDER as MERGING
 from datasnap.pending import read_pending
 from datasnap.snapshots.objects import SnapshotId
+from datasnap.snapshots.refs import FOLDERS
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
 
-RootKind = Literal["branch", "tag", "pin", "merge", "reflog"]
+RootKind = Literal["branch", "tag", "pin", "run", "merge", "reflog"]
 
 
 class Root(NamedTuple):
@@ -41,7 +42,7 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
         CorruptData: a ref cannot be read, so that nobody knows what it holds.
     """
     refs = repository.refs
-    for kind in ("branch", "tag", "pin"):
+    for kind in FOLDERS:
         for name, id in refs.all(kind).items():
             yield Root(kind, name, (id,))
     for file in repository.backend.list(MERGING):

@@ -1,7 +1,7 @@
 """Committing: changes of tables become one snapshot on a branch, or nothing does.
 
 The order in which things become durable is what keeps data safe: chunks, then manifests, then
-the branch (all by `Session.commit` and `Refs.move_branch`). A crash between any two leaves the
+the branch (all by `Session.commit` and `Refs.move`). A crash between any two leaves the
 branch as it was, and some garbage.
 """
 
@@ -25,7 +25,7 @@ from datasnap.snapshots.objects import (
 )
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.reflog import Why
-from datasnap.snapshots.refs import Refs
+from datasnap.snapshots.refs import Kind, Refs
 from datasnap.snapshots.rescue import rescue
 from datasnap.storage import OBJECT, Session
 from datasnap.storage.failpoints import failpoint
@@ -60,6 +60,7 @@ def commit(
     other_parents: Sequence[SnapshotId] = (),
     allow_empty: bool = False,
     verb: str = "commit",
+    kind: Kind = "branch",
     sign: Sign | None = None,
 ) -> SnapshotId | None:
     """Commit changes that were made against `base` to `branch`.
@@ -71,6 +72,7 @@ def commit(
         base: the head that the changes were made against; None when the branch did not exist.
         other_parents: snapshots that are merged by this.
         verb: what the log of the branch calls it.
+        kind: what the branch is, when it is none.
 
     Returns:
         The new snapshot, or `base` when nothing would change (unless `allow_empty`).
@@ -81,7 +83,7 @@ def commit(
     base_tree = _tree(objects, base)
     why = Why(verb, message, author)
     for _ in range(MAX_TRIES):
-        ref = refs.branch(branch)
+        ref = refs.read(kind, branch)
         if ref is None and base is not None:
             raise Conflict(
                 f"'{branch}' was deleted or renamed by another writer since this one began",
@@ -102,7 +104,7 @@ def commit(
         if sign is not None:
             sign(id)
         try:
-            refs.move_branch(branch, id, expected=ref, why=why)
+            refs.move(kind, branch, id, expected=ref, why=why)
         except Conflict:
             time.sleep(secrets.randbelow(20) / 1000)
             continue

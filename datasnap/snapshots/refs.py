@@ -1,9 +1,10 @@
-"""Branches, tags and pins: the only names in a repository that change, and HEAD.
+"""Branches, tags, pins and runs: the only names in a repository that change, and HEAD.
 
 Layout, below the repository:
 
     refs/heads/NAME     a branch       refs/tags/NAME     a tag       HEAD     the current branch
     refs/pins/NAME      a pin: what holds a snapshot for a config or a run
+    refs/runs/runs      the tables in which runs are recorded; see `datasnap.ml.tables`
 
 A ref is a small JSON file, `datasnap.snapshots.reflog.RefFile`: its snapshot, and the log of its
 changes. A slash in its name is written %2F, so that `a` and `a/b` can stand beside each other on a
@@ -46,8 +47,13 @@ from datasnap.snapshots.reflog import (
 )
 from datasnap.storage import Backend, LostAnswer
 
-Kind = Literal["branch", "tag", "pin"]
-FOLDERS: dict[Kind, str] = {"branch": "refs/heads/", "tag": "refs/tags/", "pin": "refs/pins/"}
+Kind = Literal["branch", "tag", "pin", "run"]
+FOLDERS: dict[Kind, str] = {
+    "branch": "refs/heads/",
+    "tag": "refs/tags/",
+    "pin": "refs/pins/",
+    "run": "refs/runs/",
+}
 HEAD = "HEAD"
 #: Of a name as its file has it, which file systems limit.
 MAX_NAME = 200
@@ -269,8 +275,8 @@ class Refs:
                 yield kind, name
 
     def kind_of(self, name: str, kinds: Iterable[Kind] = FOLDERS) -> Kind | None:
-        """What a name is, or was if it is nothing any more: a branch before a tag, and that
-        before a pin. None: there was never such a ref, or nothing is left of its log."""
+        """What a name is, or was if it is nothing any more: a branch before a tag, that
+        before a pin, that before the record of runs. None: there was never such a ref, or nothing is left of its log."""
         found = {kind: next(self.log(kind, name), None) for kind in kinds}
         existing = (kind for kind in found if self.read(kind, name))
         return next(existing, next((kind for kind, newest in found.items() if newest), None))

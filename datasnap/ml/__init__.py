@@ -1,0 +1,1 @@
+"""Training on pinned versions: runs and what they read, pins, loaders."""

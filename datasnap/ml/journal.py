@@ -1,0 +1,202 @@
+"""The notes of a run: a folder, a file of JSON lines for each process, added to and never changed.
+
+    run.json            which run it is, and of which repository
+    <process>.jsonl     what that process noted: reads, metrics, parameters, how it failed
+
+A line is one write, and a process that was forked begins a file of its own, so lines never mix; a
+line that is not whole yet is left for later.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+_WHICH = "run.json"
+_ENDING = ".jsonl"
+
+
+class Read(msgspec.Struct, frozen=True, tag="read", tag_field="note"):
+    """Rows of a table were handed out.
+
+    Attributes:
+        repository: where.
+        snapshot, table_id: 64 hex digits; snapshot "": it is not known.
+        columns: None: all, or it is not known.
+        details: what else a reader said of it, as JSON; "": nothing.
+    """
+
+    repository: str
+    snapshot: str
+    table: str
+    table_id: str
+    columns: tuple[str, ...] | None = None
+    details: str = ""
+
+
+class Metric(msgspec.Struct, frozen=True, tag="metric", tag_field="note"):
+    """A metric has a value.
+
+    Attributes:
+        value: as text where JSON has no such number: nan, inf.
+        time: microseconds since 1970.
+    """
+
+    name: str
+    value: float | str
+    step: int | None
+    time: int
+
+
+class Parameters(msgspec.Struct, frozen=True, tag="parameters", tag_field="note"):
+    """The run has these parameters, beside those that it had."""
+
+    values: dict[str, object]
+
+
+class Named(msgspec.Struct, frozen=True, tag="named", tag_field="note"):
+    """A process that joined the run calls it so."""
+
+    name: str
+
+
+class Elsewhere(msgspec.Struct, frozen=True, tag="environment", tag_field="note"):
+    """A process runs in another environment than the run was begun in: in that.
+
+    Attributes:
+        content: the environment as JSON.
+    """
+
+    hash: str
+    content: str
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure", tag_field="note"):
+    """A process that joined the run was left by an exception."""
+
+    error: str
+
+
+Note = Read | Metric | Parameters | Named | Elsewhere | Failure
+_notes = msgspec.json.Decoder(Note)
+
+
+class Which(msgspec.Struct, frozen=True):
+    """The run that a folder belongs to.
+
+    Attributes:
+        repository: its place.
+        prefix: where the packages are of the process that began it.
+    """
+
+    run: str
+    repository: str
+    prefix: str
+
+
+class Journal:
+    """Adds notes to a run's folder, for this process and those forked from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process = 0
+        self._file = -1
+        self._seen: dict[Read, None] = {}
+
+    @property
+    def which(self) -> Which | None:
+        """The run that it is of; None: that has ended."""
+        try:
+            return msgspec.json.decode((self.folder / _WHICH).read_bytes(), type=Which)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    @property
+    def reads(self) -> list[Read]:
+        """What this process, and those that it was forked from, have read."""
+        return list(self._seen)
+
+    def begin(self, which: Which) -> None:
+        """Say which run it is of."""
+        (self.folder / _WHICH).write_bytes(msgspec.json.encode(which))
+
+    def note(self, note: Note) -> bool:
+        """Add a note; of reads only those that this process has not added before.
+
+        Returns:
+            Whether it was added.
+        """
+        if isinstance(note, Read):
+            if note in self._seen:
+                return False
+            self._seen[note] = None
+        line = msgspec.json.encode(note) + b"\n"
+        # A worker that outlives the run: its folder is gone, and nobody asks any more.
+        with suppress(OSError):
+            os.write(self._own_file(), line)
+        return True
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._process == os.getpid() and self._file >= 0:
+            os.close(self._file)
+        self._process, self._file = 0, -1
+
+    def _own_file(self) -> int:
+        if self._process != os.getpid():
+            # Another process has inherited it: what it reads is for itself to say.
+            name = f"{os.getpid()}-{secrets.token_hex(4)}{_ENDING}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._file = os.open(self.folder / name, flags, 0o600)
+            self._process = os.getpid()
+            which = self.which
+            if which is not None and which.prefix != sys.prefix:
+                self.note(_elsewhere())
+        return self._file
+
+
+class Collector:
+    """Reads what is new in a run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ends: dict[str, int] = {}
+
+    def new(self) -> tuple[list[Note], dict[str, int]]:
+        """Notes that were added since, in the order of each process, and where each file then
+        ends: given to `done` once they are kept."""
+        found: list[Note] = []
+        ends = dict(self._ends)
+        for path in sorted(self._folder.glob(f"*{_ENDING}")):
+            with path.open("rb") as file:
+                file.seek(self._ends.get(path.name, 0))
+                data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            ends[path.name] = ends.get(path.name, 0) + len(whole)
+            found += _decoded(whole)
+        return found, ends
+
+    def done(self, ends: dict[str, int]) -> None:
+        """The notes up to there are kept."""
+        self._ends = ends
+
+
+def _elsewhere() -> Elsewhere:
+    from datasnap.ml.environment import this_environment
+
+    environment = this_environment()
+    return Elsewhere(environment.hash, msgspec.json.encode(environment).decode())
+
+
+def _decoded(data: bytes) -> list[Note]:
+    """Notes of lines; a line that is none (a disk was full) says nothing."""
+    found: list[Note] = []
+    for line in data.splitlines():
+        with suppress(msgspec.MsgspecError):
+            found.append(_notes.decode(line))
+    return found

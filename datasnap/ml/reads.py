@@ -1,0 +1,89 @@
+"""Which data a run reads, told by everything that hands out rows of a version.
+
+`$DATASNAP_RUN` names the folder of the run that is active; subprocesses inherit it, workers of
+`multiprocessing` too. Every process notes what it reads in a file of its own in that folder, and
+the process that the run belongs to collects them (`datasnap.ml.recording`). So a worker writes one
+line to the local disk, and never to the repository.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from datasnap.ml.journal import Journal, Read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datasnap.repository import Repository
+
+#: Names the folder of the active run.
+VARIABLE = "DATASNAP_RUN"
+
+
+def _from_environment() -> Journal | None:
+    folder = Path(os.environ.get(VARIABLE) or os.devnull)
+    return Journal(folder) if folder.is_dir() else None
+
+
+#: Where the active run's reads are noted; None: no run is active.
+_journal: Journal | None = _from_environment()
+#: Called once for each new read, in the process that the run belongs to.
+_told: Callable[[], None] | None = None
+
+
+def note_read(
+    repository: Repository,
+    snapshot: str,
+    table: str,
+    table_id: str,
+    columns: Sequence[str] | None = None,
+    *,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Note that rows of a table were handed out. Nothing is done when no run is active, nor when
+    this process has noted the same before.
+
+    Args:
+        snapshot: its ID, as 64 hex digits; "": it is not known.
+        table_id: the same of the table.
+        columns: those that were read; None: all, or it is not known.
+        details: what else there is to say, as plain values: a filter, a split, a receipt.
+    """
+    if _journal is None:
+        return
+    named = None if columns is None else tuple(columns)
+    said = msgspec.json.encode(details).decode() if details else ""
+    read = Read(repository.url, snapshot, table, table_id, named, said)
+    if _journal.note(read) and _told is not None:
+        _told()
+
+
+def is_active() -> bool:
+    """Whether a run is active, so that a read is to be noted."""
+    return _journal is not None
+
+
+def current() -> Journal | None:
+    """Where the active run's notes go."""
+    return _journal
+
+
+def activate(journal: Journal | None, told: Callable[[], None] | None = None) -> None:
+    """Let a run be the active one from here on, in this process and those that it starts; None:
+    no run is.
+
+    Args:
+        told: called for each new read in this process.
+    """
+    global _journal, _told
+    _journal, _told = journal, told
+    if journal is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = str(journal.folder)

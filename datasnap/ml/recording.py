@@ -1,0 +1,263 @@
+"""Recording a run: what its processes note becomes rows in the repository.
+
+One process, the one that began the run, writes all of it: a row when the run begins, so that a
+crash leaves a trace; then in batches what was noted since; and a row with how it ended. What a run
+read is pinned before the record says that it was read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import warnings
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
+from threading import RLock
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow as pa
+
+from datasnap.errors import DatasnapError, RefExists
+from datasnap.ml import tables
+from datasnap.ml.environment import Environment
+from datasnap.ml.journal import (
+    Collector,
+    Elsewhere,
+    Failure,
+    Journal,
+    Metric,
+    Named,
+    Note,
+    Parameters,
+    Read,
+)
+from datasnap.ml.records import pin_name
+from datasnap.places import open_repository
+from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.reflog import Why
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+    from datasnap.transaction import Transaction
+
+#: Letters that nobody mistakes for others.
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+#: Seconds that what was noted may wait.
+_MOST_WAIT = 15.0
+#: Seconds between two batches at least.
+_LEAST_WAIT = 1.0
+
+Row = dict[str, object]
+
+
+def new_id() -> str:
+    """A name for a run: sorts by when it began (UTC), and can be read aloud."""
+    letters = "".join(secrets.choice(_LETTERS) for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
+
+
+def record_begin(repository: Repository, row: Row, environment: Environment) -> str:
+    """Write the first row of a run, and return the ID that it was given."""
+    id = new_id()
+
+    def rows(tx: Transaction) -> tables.Rows:
+        nonlocal id
+        taken = set(tables.read(repository, tables.RUNS, ["run"])["run"].to_pylist())
+        while id in taken:
+            id = new_id()
+        first = {**row, "run": id, "seq": 0, "status": "running"}
+        content = msgspec.json.encode(environment).decode()
+        known = _environment_rows(repository, environment.hash, content)
+        return {tables.RUNS: tables.table_of(tables.RUNS, [first]), **known}
+
+    tables.add(repository, rows, f"began {row['name'] or 'a run'}")
+    return id
+
+
+class Recorder:
+    """Writes what is noted of a run, in the process that the run belongs to.
+
+    Attributes:
+        name, params: as they are now.
+        metrics: the last value of each.
+        reads: what was read, in the order in which it was noted.
+        failure: what an exception in a process that joined the run said; "": nothing.
+    """
+
+    def __init__(
+        self, repository: Repository, id: str, name: str, params: Row, journal: Journal
+    ) -> None:
+        self._repository, self._id = repository, id
+        self.name, self.params = name, params
+        self.metrics: dict[str, float] = {}
+        self.reads: dict[Read, None] = {}
+        self.failure = ""
+        self._collector = Collector(journal.folder)
+        self._process = os.getpid()
+        self._lock = RLock()
+        self._busy = self._warned = False
+        self._sequence = 0
+        self._written = time.monotonic() - _LEAST_WAIT
+
+    def told(self) -> None:
+        """This process has read something new."""
+        self._write_after(_LEAST_WAIT)
+
+    def maybe_write(self) -> None:
+        """Write what was noted, if that has waited long enough."""
+        self._write_after(_MOST_WAIT)
+
+    def write(self) -> None:
+        """Write what was noted since. Where that fails it is kept for later, with a warning: a
+        training is not to end because of its record."""
+        try:
+            self._write({})
+        except (DatasnapError, OSError) as error:
+            if not self._warned:
+                warnings.warn(f"run {self._id} cannot be recorded now: {error}", stacklevel=3)
+            self._warned = True
+        self._written = time.monotonic()
+
+    def end(self, status: str, error: str, exit_code: int | None) -> None:
+        """Write what is left, and how the run ended.
+
+        Raises:
+            StorageError, Conflict: it cannot be written.
+        """
+        last: Row = {"status": status, "ended": datetime.now(UTC)}
+        if error:
+            last["error"] = error
+        if exit_code is not None:
+            last["exit_code"] = exit_code
+        self._write(last)
+
+    def _write_after(self, seconds: float) -> None:
+        if self._process == os.getpid() and time.monotonic() - self._written >= seconds:
+            self.write()
+
+    def _write(self, changed: Row) -> None:
+        with self._lock:
+            if self._busy:  # what writing reads is no read of the run's
+                return
+            self._busy = True
+            try:
+                notes, ends = self._collector.new()
+                self._keep(notes, changed)
+                self._collector.done(ends)
+            finally:
+                self._busy = False
+
+    def _keep(self, notes: list[Note], changed: Row) -> None:
+        metrics = [note for note in notes if isinstance(note, Metric)]
+        reads = dict.fromkeys(
+            _local(note, self._repository) for note in notes if isinstance(note, Read)
+        )
+        new = [read for read in reads if read not in self.reads]
+        changed = {**self._changes(notes), **changed}
+        for read in new:
+            self._pin(read)
+        if metrics or new or changed:
+            self._add(metrics, new, changed, notes)
+        self.reads.update(dict.fromkeys(new))
+        self.metrics.update((metric.name, float(metric.value)) for metric in metrics)
+
+    def _changes(self, notes: list[Note]) -> Row:
+        """What notes change in the run's own row."""
+        changed: Row = {}
+        for note in notes:
+            if isinstance(note, Parameters):
+                self.params = {**self.params, **note.values}
+                changed["params"] = msgspec.json.encode(self.params).decode()
+            elif isinstance(note, Named) and not self.name:
+                self.name = changed["name"] = note.name
+            elif isinstance(note, Elsewhere):
+                changed["environment"] = note.hash
+            elif isinstance(note, Failure):
+                self.failure = note.error
+        return changed
+
+    def _add(
+        self, metrics: list[Metric], reads: list[Read], changed: Row, notes: list[Note]
+    ) -> None:
+        rows: dict[str, list[Row]] = {
+            tables.METRICS: [_metric_row(self._id, metric) for metric in metrics],
+            tables.READS: [_read_row(self._id, read) for read in reads],
+        }
+        if changed:
+            self._sequence += 1
+            rows[tables.RUNS] = [{**changed, "run": self._id, "seq": self._sequence}]
+        made = {name: tables.table_of(name, some) for name, some in rows.items() if some}
+
+        def all_rows(tx: Transaction) -> tables.Rows:
+            found = dict(made)
+            for note in notes:
+                if isinstance(note, Elsewhere):
+                    found |= _environment_rows(self._repository, note.hash, note.content)
+            return found
+
+        tables.add(self._repository, all_rows, f"run {self._id}: {', '.join(made)}")
+
+    def _pin(self, read: Read) -> None:
+        """Hold the snapshot. Where that fails (another repository that may only be read) the run
+        is recorded all the same."""
+        if not read.snapshot:
+            return
+        if not read.repository:
+            pin_read(self._repository, self._id, read.snapshot)
+            return
+        with suppress(DatasnapError):
+            pin_read(open_repository(read.repository), self._id, read.snapshot)
+
+
+def pin_read(repository: Repository, run: str, snapshot: str) -> None:
+    """Hold a snapshot for a run that read it."""
+    id = SnapshotId(ObjectId(bytes.fromhex(snapshot)))
+    for number in count(1):
+        name = pin_name(run, number)
+        while (ref := repository.refs.read("pin", name)) is None:
+            with suppress(RefExists):  # of another process: looked at again
+                repository.refs.create("pin", name, id, Why(tables.VERB, f"read by run {run}"))
+                return
+        if ref.snapshot == id:
+            return
+
+
+def _local(read: Read, repository: Repository) -> Read:
+    """A read, without the repository where that is the run's own."""
+    if read.repository == repository.url:
+        return msgspec.structs.replace(read, repository="")
+    return read
+
+
+def _environment_rows(repository: Repository, hash: str, content: str) -> dict[str, pa.Table]:
+    """The row of an environment, unless there is one."""
+    known = tables.read(repository, tables.ENVIRONMENTS, ["environment"])["environment"]
+    if hash in known.to_pylist():
+        return {}
+    row: Row = {"environment": hash, "content": content}
+    return {tables.ENVIRONMENTS: tables.table_of(tables.ENVIRONMENTS, [row])}
+
+
+def _metric_row(run: str, metric: Metric) -> Row:
+    return {
+        "run": run,
+        "name": metric.name,
+        "step": metric.step,
+        "value": float(metric.value),
+        "time": datetime.fromtimestamp(metric.time / 1_000_000, UTC),
+    }
+
+
+def _read_row(run: str, read: Read) -> Row:
+    return {
+        "run": run,
+        "repository": read.repository,
+        "snapshot": read.snapshot,
+        "table": read.table,
+        "table_id": read.table_id,
+        "columns": read.columns,
+        "details": read.details or None,
+    }

@@ -1,0 +1,328 @@
+"""Runs as they were recorded: what `repo.runs()` and `repo.run_record(id)` give."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from datasnap.errors import AmbiguousId, UnknownName, UsageError
+
+# Arrow is imported where runs are read: `import datasnap.repository` must stay light.
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from datasnap.ml.artifacts import Artifact
+    from datasnap.ml.code import Code
+    from datasnap.ml.environment import Environment
+    from datasnap.repository import Repository
+
+#: killed: its process ended without a word, or by a signal.
+Status = Literal["running", "finished", "failed", "killed"]
+
+
+class RunRead(msgspec.Struct, frozen=True):
+    """A table that a run read.
+
+    Attributes:
+        repository: where, if not in the run's own; else "".
+        snapshot, table_id: 64 hex digits; snapshot "": it is not known.
+        columns: None: all, or it is not known.
+        details: what else the reader said of it: a filter, a split, a receipt.
+    """
+
+    run: str
+    repository: str
+    snapshot: str
+    table: str
+    table_id: str
+    columns: tuple[str, ...] | None
+    details: dict[str, object]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run.
+
+    Attributes:
+        error: why it failed, as `ValueError: no such column`; "": it did not.
+        exit_code: of its command; None: it had none, or has not ended.
+        command: its arguments, the program first.
+        folder: the working directory.
+        environment: the hash of its `Environment`; see `environment_of`.
+        params: nested; metrics: the last value of each.
+        reads: in the order in which they were noted.
+    """
+
+    id: str
+    name: str
+    status: Status
+    error: str
+    exit_code: int | None
+    started: datetime
+    ended: datetime | None
+    user: str
+    host: str
+    folder: str
+    command: tuple[str, ...]
+    code: Code
+    environment: str
+    params: dict[str, object]
+    metrics: dict[str, float]
+    reads: tuple[RunRead, ...]
+    artifacts: tuple[Artifact, ...]
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long it took, or has taken so far; None: nobody knows when it was killed."""
+        if self.ended is None and self.status == "killed":
+            return None
+        return (self.ended or datetime.now(UTC)) - self.started
+
+    @property
+    def snapshots(self) -> list[str]:
+        """The snapshots of its own repository that it read, in order."""
+        return list(
+            dict.fromkeys(r.snapshot for r in self.reads if r.snapshot and not r.repository)
+        )
+
+    @property
+    def snapshot(self) -> str | None:
+        """The first of those; None: it read none."""
+        return next(iter(self.snapshots), None)
+
+    @property
+    def model(self) -> Artifact | None:
+        """The model that it saved last; None: it saved none."""
+        whole = [each for each in self.artifacts if each.model]
+        folders = [each.name + "/" for each in whole if each.kind == "folder"]
+        top = [each for each in whole if not each.name.startswith(tuple(folders))]
+        return top[-1] if top else None
+
+
+def runs(repository: Repository) -> list[RunRecord]:
+    """All runs, newest first."""
+    return _records(repository, None)
+
+
+def run_record(repository: Repository, run: str) -> RunRecord:
+    """One run, by its ID or the beginning of that.
+
+    Raises:
+        UnknownName; AmbiguousId: several begin so.
+    """
+    return _records(repository, [resolve_run(repository, run)])[0]
+
+
+def resolve_run(repository: Repository, run: str) -> str:
+    """The ID of a run that begins so, or (where none does) of the newest run of that name.
+
+    Raises:
+        UnknownName; AmbiguousId: several begin so.
+    """
+    from datasnap.ml import tables
+
+    found = tables.read(repository, tables.RUNS, ["run", "name"])
+    rows = ((row["run"], row["name"]) for row in found.to_pylist())
+    names: dict[str, str] = {id: name for id, name in rows if name is not None}
+    if run in names:
+        return run
+    alike = [id for id in names if run and id.startswith(run)]
+    if len(alike) > 1:
+        shown = ", ".join(sorted(alike, reverse=True)[:4])
+        raise AmbiguousId(f"{run} fits {len(alike)} runs", hint=f"Give more of it: {shown}")
+    if alike:
+        return alike[0]
+    named = [id for id, name in names.items() if name == run]
+    if not named:
+        raise UnknownName("run", run, [*names, *filter(None, names.values())])
+    return max(named)
+
+
+def best_run(repository: Repository, metric: str, *, lowest: bool = False) -> list[RunRecord]:
+    """The runs that have a metric, the best first.
+
+    Args:
+        lowest: the lowest value is the best.
+
+    Raises:
+        UnknownName: no run has it.
+    """
+    all_runs = runs(repository)
+    having = [run for run in all_runs if metric in run.metrics]
+    if not having:
+        raise UnknownName("metric", metric, {name for run in all_runs for name in run.metrics})
+    numbers = [run for run in having if run.metrics[metric] == run.metrics[metric]]  # not NaN
+    return sorted(numbers, key=lambda run: run.metrics[metric], reverse=not lowest)
+
+
+def run_metrics(repository: Repository, run: str) -> pa.Table:
+    """Every value of every metric of a run, in the order in which they were logged: run, name,
+    step, value, time.
+
+    Raises:
+        UnknownName, AmbiguousId.
+    """
+    from datasnap.ml import tables
+
+    return _of_runs(tables.read(repository, tables.METRICS), [resolve_run(repository, run)])
+
+
+def environment_of(repository: Repository, run: RunRecord) -> Environment:
+    """What a run ran in: Python, platform, packages.
+
+    Raises:
+        UnknownName: it is not recorded.
+    """
+    from datasnap.ml import tables
+    from datasnap.ml.environment import Environment
+
+    for row in tables.read(repository, tables.ENVIRONMENTS).to_pylist():
+        if row["environment"] == run.environment:
+            return msgspec.json.decode(row["content"], type=Environment)
+    raise UnknownName("environment", run.environment[:12], where=f"of run {run.id}")
+
+
+def remove_run(repository: Repository, run: str) -> RunRecord:
+    """Remove a run, what only it saved, and its pins. Its rows go from the tables as they are now,
+    and from disk when nothing older leads to them any more (`prune`, then `gc`).
+
+    Raises:
+        UnknownName, AmbiguousId. UsageError: it is running.
+    """
+    import pyarrow.compute as pc
+
+    from datasnap.ml import tables
+    from datasnap.ml.artifacts import unused_pieces
+    from datasnap.query.session import literal
+    from datasnap.transaction import Transaction
+
+    record = run_record(repository, run)
+    if record.status == "running":
+        raise UsageError(f"run {record.id} is running", hint="Stop it first.")
+
+    def remove(tx: Transaction) -> None:
+        for name in (tables.RUNS, tables.METRICS, tables.READS, tables.ARTIFACTS):
+            if name in tx.tables:
+                tx.delete(name, f"run = {literal(record.id)}")
+        if record.artifacts and tables.PIECES in tx.tables:
+            listed = tables.read(repository, tables.ARTIFACTS, ["run", "pieces"])
+            others = listed.filter(pc.not_equal(listed["run"], record.id))
+            unused = unused_pieces(others, tables.read(repository, tables.PIECES, ["piece"]))
+            digits = ", ".join(f"'{piece.hex()}'" for piece in unused.to_pylist())
+            if digits:
+                tx.delete(tables.PIECES, f"lower(hex(piece)) IN ({digits})")
+
+    tables.change(repository, remove, f"removed run {record.id}")
+    release(repository, record.id)
+    return record
+
+
+def pin_name(run: str, number: int = 1) -> str:
+    """The name of the pin that holds a run's snapshot; of the second one and so on with its
+    number."""
+    return f"run/{run}" if number == 1 else f"run/{run}/{number}"
+
+
+def release(repository: Repository, run: str) -> None:
+    """Let go of the snapshots that a run read."""
+    number = 1
+    while repository.refs.read("pin", pin_name(run, number)):
+        repository.unpin(pin_name(run, number))
+        number += 1
+
+
+def _records(repository: Repository, ids: Collection[str] | None) -> list[RunRecord]:
+    """Runs (None: all), newest first."""
+    from datasnap.ml import tables
+    from datasnap.ml.artifacts import artifacts
+
+    states = _states(_of_runs(tables.read(repository, tables.RUNS), ids))
+    columns = ["run", "name", "value"]
+    metrics = _last(_of_runs(tables.read(repository, tables.METRICS, columns), ids))
+    reads: dict[str, list[RunRead]] = {}
+    for row in _of_runs(tables.read(repository, tables.READS), ids).to_pylist():
+        details = msgspec.json.decode(row["details"] or "{}")
+        read = msgspec.convert({**row, "details": details}, RunRead)
+        reads.setdefault(read.run, []).append(read)
+    saved: dict[str, list[Artifact]] = {}
+    for artifact in artifacts(repository, ids):
+        saved.setdefault(artifact.run, []).append(artifact)
+    made = [
+        _record(
+            state,
+            metrics.get(id, {}),
+            tuple(reads.get(id, ())),
+            tuple(saved.get(id, ())),
+        )
+        for id, state in states.items()
+    ]
+    return sorted(made, key=lambda run: (run.started, run.id), reverse=True)
+
+
+def _of_runs(table: pa.Table, ids: Collection[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if ids is None:
+        return table
+    return table.filter(pc.is_in(table["run"], pa.array(list(ids), pa.string())))
+
+
+def _states(table: pa.Table) -> dict[str, dict[str, object]]:
+    """What is known of each run: of every column the last value that was written."""
+    states: dict[str, dict[str, object]] = {}
+    for row in sorted(table.to_pylist(), key=lambda row: (row["run"], row["seq"])):
+        known = {name: value for name, value in row.items() if value is not None}
+        states.setdefault(row["run"], {}).update(known)
+    # The first row came with the run; without it there is nothing to tell.
+    return {id: state for id, state in states.items() if "started" in state}
+
+
+def _last(values: pa.Table) -> dict[str, dict[str, float]]:
+    """The last value of each metric, by run and name."""
+    grouped = values.group_by(["run", "name"], use_threads=False).aggregate([("value", "last")])
+    columns = (grouped[name].to_pylist() for name in ("run", "name", "value_last"))
+    metrics: dict[str, dict[str, float]] = {}
+    for run, name, value in zip(*columns, strict=True):
+        metrics.setdefault(run, {})[name] = value
+    return metrics
+
+
+def _record(
+    state: Mapping[str, object],
+    metrics: dict[str, float],
+    reads: tuple[RunRead, ...],
+    artifacts: tuple[Artifact, ...],
+) -> RunRecord:
+    from datasnap.ml.code import Code
+    from datasnap.ml.processes import is_gone
+
+    def text(name: str) -> str:
+        return str(state.get(name, ""))
+
+    status = text("status")
+    if status == "running" and is_gone(text("process")):
+        status = "killed"
+    return RunRecord(
+        id=text("run"),
+        name=text("name"),
+        status=msgspec.convert(status, Status),
+        error=text("error"),
+        exit_code=msgspec.convert(state.get("exit_code"), int | None),
+        started=msgspec.convert(state["started"], datetime),
+        ended=msgspec.convert(state.get("ended"), datetime | None),
+        user=text("user"),
+        host=text("host"),
+        folder=text("folder"),
+        command=msgspec.json.decode(text("command") or "[]", type=tuple[str, ...]),
+        code=msgspec.json.decode(text("code") or "{}", type=Code),
+        environment=text("environment"),
+        params=msgspec.json.decode(text("params") or "{}", type=dict[str, object]),
+        metrics=metrics,
+        reads=reads,
+        artifacts=artifacts,
+    )

@@ -1,0 +1,335 @@
+"""`datasnap.run`: code, data, environment and parameters in; metrics and a model out.
+
+    with datasnap.run("rides-gbm", params={"lr": 0.1}) as run:
+        rides = run.repository.table("rides@main").to_pandas()  # noted, with its snapshot
+        ...
+        run.log({"auc": 0.91}, step=3)
+        run.save_model("model.bin")
+
+Inside of `datasnap run -- python train.py` the first such block joins the run that is there; so a
+script works the same with and without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, SupportsFloat
+
+import msgspec
+
+from datasnap.errors import DatasnapError, UsageError
+from datasnap.ml import artifacts, reads
+from datasnap.ml.artifacts import Artifact
+from datasnap.ml.code import this_code
+from datasnap.ml.environment import this_environment
+from datasnap.ml.journal import Failure, Journal, Metric, Named, Note, Parameters, Which
+from datasnap.ml.params import plain_params
+from datasnap.ml.processes import host, this_process, user
+from datasnap.ml.recording import Recorder, Row, record_begin
+from datasnap.places import open_repository
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+_MAX_ERROR = 2000
+
+
+@dataclass
+class _Here:
+    """What a process has to do with runs.
+
+    Attributes:
+        active: the run that a block of it is in.
+        joined: it was in the run that it was started in; its further ones are its own.
+    """
+
+    process: int = 0
+    active: Run | None = None
+    joined: bool = False
+
+
+_this = _Here()
+
+
+def _here() -> _Here:
+    """The same of this process; one that was forked has nothing to do with runs yet."""
+    global _this
+    if _this.process != os.getpid():
+        _this = _Here(os.getpid())
+    return _this
+
+
+def run(
+    name: str = "",
+    params: object = None,
+    *,
+    repo: Repository | str | os.PathLike[str] | None = None,
+) -> Run:
+    """A run, to be used as a context manager, or with `.start()` and `.finish()`.
+
+    Args:
+        name: what it is called; several runs may be called the same.
+        params: a (nested) dict, dataclass, Namespace, pydantic model or OmegaConf config; or the
+            path of a YAML, TOML or JSON file.
+        repo: where it is recorded, open or its place; None: as `datasnap.open`.
+    """
+    return Run(name, params, repo)
+
+
+class Run:
+    """A run of a program; see the module. What is logged is written to the repository in batches.
+
+    Attributes:
+        id: known once it has started: 20261125-213000-k3f9.
+        name: what it is called.
+        repository: where it is recorded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        params: object,
+        repo: Repository | str | os.PathLike[str] | None,
+        *,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        self.id, self.name = "", name
+        self._params = plain_params(params) if params is not None else {}
+        self._repo, self._command = repo, command
+        self._journal: Journal | None = None
+        self._outer: Journal | None = None
+        self._recorder: Recorder | None = None
+        self._logged: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<datasnap run {self.id or '(not started)'} {self.name!r}>"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        said = _said(error)
+        try:
+            self.finish(error=said)
+        except DatasnapError as failed:
+            if error is None:
+                raise
+            # What went wrong in the block is what matters.
+            warnings.warn(f"run {self.id} was not recorded to its end: {failed}", stacklevel=2)
+
+    @property
+    def repository(self) -> Repository:
+        """Where it is recorded."""
+        from datasnap.repository import Repository
+
+        if not isinstance(self._repo, Repository):
+            self._repo = open_repository(self._repo)
+        return self._repo
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Its parameters, as they were recorded."""
+        return dict(self._recorder.params if self._recorder else self._params)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of each metric that was logged."""
+        return {**self._collected().metrics, **self._logged} if self._recorder else self._logged
+
+    @property
+    def snapshots(self) -> list[str]:
+        """IDs of the snapshots that were read in it so far."""
+        if self._recorder:
+            found = [read.snapshot for read in self._collected().reads]
+        else:
+            found = [read.snapshot for read in self._outer.reads] if self._outer else []
+        return list(dict.fromkeys(filter(None, found)))
+
+    def start(self) -> Self:
+        """Begin: from here on everything that is read is noted.
+
+        Raises:
+            UsageError: another run is active in this process. RepositoryNotFound.
+        """
+        here = _here()
+        if here.active is not None:
+            raise UsageError(
+                f"run {here.active.id} is active in this process", hint="Finish it first."
+            )
+        if self.id:
+            raise UsageError("this run has ended", hint="Make another: datasnap.run(…)")
+        self._outer = reads.current()
+        which = self._outer.which if self._outer and not here.joined else None
+        if which and self._outer:
+            self._join(self._outer, which)
+            here.joined = True
+        else:
+            self._begin()
+        here.active = self
+        return self
+
+    def log(self, metrics: Mapping[str, SupportsFloat], step: int | None = None) -> None:
+        """Note values of metrics, by name.
+
+        Args:
+            step: of the training: which epoch, which batch.
+
+        Raises:
+            UsageError: a value is no number; the run is not active.
+        """
+        now = time.time_ns() // 1000
+        values = {name: _number(name, value) for name, value in metrics.items()}
+        for name, value in values.items():
+            self._note(Metric(str(name), _json_number(value), step, now))
+        self._logged.update(values)
+        if self._recorder:
+            self._recorder.maybe_write()
+
+    def log_params(self, params: object) -> None:
+        """Note parameters, beside those that it has.
+
+        Args:
+            params: as for `datasnap.run`.
+        """
+        values = plain_params(params)
+        self._note(Parameters(values))
+        self._params = {**self._params, **values}
+        if self._recorder:
+            self._recorder.maybe_write()
+
+    def save(self, path: str | os.PathLike[str], name: str | None = None) -> Artifact:
+        """Store a file or folder in the repository.
+
+        Args:
+            name: None: its own.
+
+        Raises:
+            BadInput: it cannot be read. UsageError: the run is not active.
+        """
+        return self._save(Path(path), name, model=False)
+
+    def save_model(self, path: str | os.PathLike[str], name: str | None = None) -> Artifact:
+        """The same for the model that the run made: `datasnap trace` finds the run by it."""
+        return self._save(Path(path), name, model=True)
+
+    def finish(self, status: str = "", *, error: str = "", exit_code: int | None = None) -> None:
+        """End it. Doing so again does nothing.
+
+        Args:
+            status: finished, failed, killed; "": as the error says.
+            error: why it failed; "": it did not.
+
+        Raises:
+            StorageError, Conflict: its end cannot be recorded.
+        """
+        journal, recorder = self._journal, self._recorder
+        if journal is None:
+            return
+        self._journal = _here().active = None
+        if recorder is None:
+            if error:
+                journal.note(Failure(error[:_MAX_ERROR]))
+            return
+        reads.activate(self._outer)
+        journal.close()
+        recorder.write()
+        if error and recorder.failure:  # which says more than that a command failed
+            error = recorder.failure
+        recorder.end(status or ("failed" if error else "finished"), error[:_MAX_ERROR], exit_code)
+        shutil.rmtree(journal.folder, ignore_errors=True)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has started, and has not ended."""
+        return self._journal is not None
+
+    def collect(self) -> None:
+        """Write what was noted so far, by subprocesses too, if that has waited long enough."""
+        if self._recorder:
+            self._recorder.told()
+
+    def _begin(self) -> None:
+        repository = self.repository
+        folder, environment = Path.cwd(), this_environment()
+        code = this_code(folder)
+        row: Row = {
+            "name": self.name,
+            "started": datetime.now(UTC),
+            "user": user(),
+            "host": host(),
+            "process": this_process(),
+            "folder": str(folder),
+            "environment": environment.hash,
+            "command": msgspec.json.encode(list(self._command or sys.orig_argv)).decode(),
+            "params": msgspec.json.encode(self._params).decode(),
+            "code": msgspec.json.encode(code).decode(),
+        }
+        self.id = record_begin(repository, row, environment)
+        self._journal = Journal(Path(tempfile.mkdtemp(prefix=f"datasnap-run-{self.id}-")))
+        self._journal.begin(Which(self.id, repository.url, sys.prefix))
+        self._recorder = Recorder(repository, self.id, self.name, self._params, self._journal)
+        reads.activate(self._journal, self._recorder.told)
+
+    def _join(self, journal: Journal, which: Which) -> None:
+        self.id, self._repo, self._journal = which.run, which.repository, journal
+        if self.name:
+            self._note(Named(self.name))
+        if self._params:
+            self._note(Parameters(self._params))
+
+    def _collected(self) -> Recorder:
+        assert self._recorder is not None
+        if self.is_active:
+            self._recorder.write()
+        return self._recorder
+
+    def _save(self, path: Path, name: str | None, *, model: bool) -> Artifact:
+        self._check_active()
+        name = name or path.resolve().name
+        return artifacts.save(self.repository, self.id, path, name, model=model)
+
+    def _note(self, note: Note) -> None:
+        self._check_active().note(note)
+
+    def _check_active(self) -> Journal:
+        if self._journal is None:
+            raise UsageError(
+                "this run is not active", hint="Use it inside `with datasnap.run(…) as run:`"
+            )
+        return self._journal
+
+
+def _number(name: str, value: SupportsFloat) -> float:
+    if not isinstance(value, str | bytes):
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise UsageError(f"the metric '{name}' is no number: {str(value)[:40]!r}")
+
+
+def _json_number(value: float) -> float | str:
+    """A number as JSON has it; what JSON has none for as text."""
+    return value if abs(value) < float("inf") else str(value)
+
+
+def _said(error: BaseException | None) -> str:
+    """An exception in a line: its type and message."""
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return ""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

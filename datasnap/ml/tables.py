@@ -1,0 +1,175 @@
+"""Where runs are recorded: tables on a ref of their own, `refs/runs/runs`.
+
+    datasnap_runs             what a run is and how it goes on: a row when it begins, a row when
+                              something is known that was not (`seq` counts them)
+    datasnap_metrics          every value of every metric, by step
+    datasnap_reads            the tables and snapshots that were read
+    datasnap_environments     Python, platform and packages, once for each hash
+    datasnap_artifacts        files that were saved: which pieces each is made of
+    datasnap_artifact_pieces  their bytes, each piece once; see `datasnap.ml.artifacts`
+
+Rows are only ever added (until a run is removed on purpose), and what a later row of a run leaves
+null is as it was. So writers never contend for a row: they append, and do it again when another
+writer was quicker. The snapshots of this ref are like any other: gc keeps them, verify looks at
+them, and `datasnap_runs@runs` names a table.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from datasnap.errors import Conflict
+from datasnap.snapshots.objects import Table
+from datasnap.transaction import Transaction
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+REF = "runs"
+#: What the log of refs calls all that runs do to them.
+VERB = "record"
+
+RUNS = "datasnap_runs"
+METRICS = "datasnap_metrics"
+READS = "datasnap_reads"
+ENVIRONMENTS = "datasnap_environments"
+ARTIFACTS = "datasnap_artifacts"
+PIECES = "datasnap_artifact_pieces"
+
+_TIME = pa.timestamp("us", "UTC")
+SCHEMAS: dict[str, pa.Schema] = {
+    RUNS: pa.schema(
+        {
+            "run": pa.string(),
+            "seq": pa.int32(),
+            "name": pa.string(),
+            "status": pa.string(),
+            "error": pa.string(),
+            "exit_code": pa.int32(),
+            "started": _TIME,
+            "ended": _TIME,
+            "user": pa.string(),
+            "host": pa.string(),
+            "process": pa.string(),
+            "folder": pa.string(),
+            "environment": pa.string(),
+            # JSON, whose form is that of the structs in `datasnap.ml.records`.
+            "command": pa.string(),
+            "params": pa.string(),
+            "code": pa.string(),
+        }
+    ),
+    METRICS: pa.schema(
+        {
+            "run": pa.string(),
+            "name": pa.string(),
+            "step": pa.int64(),
+            "value": pa.float64(),
+            "time": _TIME,
+        }
+    ),
+    READS: pa.schema(
+        {
+            "run": pa.string(),
+            "repository": pa.string(),
+            "snapshot": pa.string(),
+            "table": pa.string(),
+            "table_id": pa.string(),
+            "columns": pa.list_(pa.string()),
+            "details": pa.string(),
+        }
+    ),
+    ENVIRONMENTS: pa.schema({"environment": pa.string(), "content": pa.string()}),
+    ARTIFACTS: pa.schema(
+        {
+            "run": pa.string(),
+            "name": pa.string(),
+            "kind": pa.string(),
+            "model": pa.bool_(),
+            "hash": pa.string(),
+            "size": pa.int64(),
+            "time": _TIME,
+            "pieces": pa.list_(pa.binary(32)),
+        }
+    ),
+    PIECES: pa.schema({"piece": pa.binary(32), "bytes": pa.binary()}),
+}
+
+#: How long a writer tries again while others are quicker, in seconds.
+_PATIENCE = 120.0
+_LONGEST_PAUSE = 1.0
+
+Rows = Mapping[str, pa.Table | pa.RecordBatchReader]
+
+
+def add(repository: Repository, rows: Callable[[Transaction], Rows], message: str) -> None:
+    """Add rows to some of the tables, all or none.
+
+    Args:
+        rows: gives them, by table; asked again when another writer was quicker.
+
+    Raises:
+        Conflict: others were quicker, for minutes.
+    """
+    change(repository, lambda tx: _append(tx, rows(tx)), message)
+
+
+def change(repository: Repository, make: Callable[[Transaction], None], message: str) -> None:
+    """Change the tables; done again as long as another writer was quicker.
+
+    Raises:
+        Conflict: others were, for minutes.
+    """
+    end, pause = time.monotonic() + _PATIENCE, 0.01
+    while True:
+        try:
+            with _transaction(repository, message) as tx:
+                make(tx)
+            return
+        except Conflict:
+            if time.monotonic() > end:
+                raise
+            time.sleep(random.uniform(0, pause))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def table_of(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows for one of the tables; columns that they leave out are null."""
+    return pa.Table.from_pylist(list(rows), schema=SCHEMAS[name])
+
+
+def read(repository: Repository, name: str, columns: list[str] | None = None) -> pa.Table:
+    """One of the tables as it is now, in the order in which rows were added; empty, if there is
+    none yet. This is no read that a run would note."""
+    manifest = manifest_of(repository, name)
+    if manifest is None:
+        schema = SCHEMAS[name]
+        return (
+            schema if columns is None else pa.schema([schema.field(c) for c in columns])
+        ).empty_table()
+    return repository.scanner.read_table(manifest, name, columns)
+
+
+def manifest_of(repository: Repository, name: str) -> Table | None:
+    """The manifest of one of the tables as it is now; None: there is none yet."""
+    ref = repository.refs.read("run", REF)
+    entry = repository.tree(ref.snapshot).entries.get(name) if ref else None
+    return repository.objects.get(entry.id, Table) if entry else None
+
+
+def _transaction(repository: Repository, message: str) -> Transaction:
+    author = repository.refs.who()
+    return Transaction(repository, REF, message, author, {}, verb=VERB, kind="run")
+
+
+def _append(tx: Transaction, rows: Rows) -> None:
+    for name, more in rows.items():
+        if name in tx.tables:
+            tx.append(name, more)
+        else:
+            tx.write(name, more)
