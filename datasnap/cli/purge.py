@@ -12,6 +12,7 @@ from datasnap.cli.output import SHORT, plain, plural, print_json, progress_bar, 
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
+    from datasnap.lifecycle.erasing import Erased
     from datasnap.lifecycle.purge import Purge
     from datasnap.repository import Repository
 
@@ -74,9 +75,9 @@ def _show(done: Purge) -> None:
         say(f"{plain(done.table)}: no version has such rows")
     else:
         say(
-            f"{plain(done.table)}: [bold]{plural(done.rows, 'row')}[/] "
-            f"{'at most in one version ' if done.versions > 1 else ''}"
-            f"{would}erased, from {plural(done.versions, 'version')} "
+            f"{plain(done.table)}: {'up to ' if done.versions > 1 else ''}"
+            f"[bold]{plural(done.rows, 'row')}[/] {would}erased from "
+            f"{'each of ' if done.versions > 1 else ''}{plural(done.versions, 'version')}, "
             f"in {plural(done.snapshots, 'snapshot')}"
         )
     for ref in done.refs:
@@ -86,7 +87,7 @@ def _show(done: Purge) -> None:
     if done.erased is None:
         say(f"Data      {size(done.bytes)} would be rewritten without them")
     else:
-        _show_proof(done)
+        _show_proof(done, done.erased)
     for run in done.unreadable:
         to = f" to {run.last[:SHORT]}" if run.snapshots > 1 else ""
         left = "cannot be searched" if done.dry_run else "not searched"
@@ -96,14 +97,19 @@ def _show(done: Purge) -> None:
         )
     if done.elsewhere:
         names = ", ".join(plain(name) for name in done.elsewhere)
-        say(f"[yellow]![/] Not looked at, with the same columns: {names}")
+        say(f"[yellow]![/] Tables with the same columns, which were not looked at: {names}")
+    if done.held:
+        say(
+            f"[yellow]![/] {plural(done.held, 'chunk')} with such rows "
+            f"{'would stay' if done.dry_run else 'stay'}: other tables, or versions that cannot be "
+            "searched, have them too"
+        )
     if not done.dry_run and done.snapshots:
         say("The new snapshots are not signed. Other clones, exports and backups keep the rows.")
 
 
-def _show_proof(done: Purge) -> None:
-    erased = done.erased
-    if erased is None:
+def _show_proof(done: Purge, erased: Erased) -> None:
+    if not (done.versions or erased.chunks or erased.objects):
         return
     say(
         f"[green]✓[/] {plural(erased.chunks, 'chunk')} and {plural(erased.objects, 'object')} "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from datasnap.errors import BadQuery, Conflict, UnknownName
 from datasnap.lifecycle.condition import read_condition
 from datasnap.lifecycle.erasing import Erased, erase, held_snapshots
-from datasnap.lifecycle.estimate import bytes_that_go
+from datasnap.lifecycle.estimate import what_goes
 from datasnap.lifecycle.past import Past, read_past
 from datasnap.lifecycle.renewing import Moved, move_refs, renew, would_move
 from datasnap.lifecycle.search import Search, Unreadable, elsewhere, search, unreadable
@@ -48,6 +48,8 @@ class Purge:
         elsewhere: other tables with all the columns that the condition names.
         bytes: of stored data that hold some of the rows, beside others: they go, and what takes
             their place is about as large.
+        held: chunks of the columns that the condition names, with some of the rows, that stay:
+            other tables have them too, or versions in which it means nothing.
         erased: what went in the end; None in a dry run.
     """
 
@@ -60,6 +62,7 @@ class Purge:
     unreadable: tuple[Unreadable, ...]
     elsewhere: tuple[str, ...]
     bytes: int
+    held: int
     erased: Erased | None
 
 
@@ -122,7 +125,7 @@ def purge(
 
 
 def _planned(repository: Repository, condition: Condition, past: Past, found: Search) -> Purge:
-    changing = set(past.changing(found.rows))
+    changing, freed = set(past.changing(found.rows)), what_goes(repository, past, found)
     return Purge(
         past.table,
         dry_run=True,
@@ -132,7 +135,8 @@ def _planned(repository: Repository, condition: Condition, past: Past, found: Se
         refs=tuple(would_move(repository, past, changing, found)),
         unreadable=tuple(unreadable(past, found.failed)),
         elsewhere=tuple(elsewhere(repository.objects, condition, past)),
-        bytes=bytes_that_go(repository, past, found),
+        bytes=freed.bytes,
+        held=freed.held,
         erased=None,
     )
 

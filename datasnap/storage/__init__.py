@@ -8,6 +8,7 @@ Format version 1. All integers are little endian. A repository is a folder or pr
     packs/<64 hex>      packs: the data
     index/<64 hex>      index files: a cache; deleting all of them loses nothing
     quarantine/<64 hex> packs that will go: see `datasnap.storage.quarantine`
+    replaced            snapshots that a purge replaced: see `datasnap.snapshots.replaced`
     damaged/<64 hex>    packs that a repair took out with what nobody could restore: never read
     tmp/, lock          on a local disk: files being written, and the lock for refs
 

@@ -32,9 +32,10 @@ def shell(tmp_path: Path) -> Shell:
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(shell: Shell) -> None:
     before = shell("log", "--json")
     said = shell("purge", "people", "--where", "who = '~~ann~~'", "--dry-run")
-    assert "people: 5 rows would be erased, from 1 version in 2 snapshots" in said
+    assert "people: 5 rows would be erased from 1 version, in 2 snapshots" in said
     assert "tag v1 would move, −5 rows" in said
-    assert "Not looked at, with the same columns: copy" in said
+    assert "Tables with the same columns, which were not looked at: copy" in said
+    assert "1 chunk with such rows would stay: other tables" in said
     assert shell("log", "--json") == before
 
 
