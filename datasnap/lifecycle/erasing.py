@@ -27,6 +27,7 @@ from datasnap.errors import CorruptData, StorageError
 from datasnap.lifecycle.roots import roots
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId, Tree, unpack_object
 from datasnap.snapshots.reach import Marks, mark, references
+from datasnap.snapshots.refs import Kind
 from datasnap.storage import PACKS, Catalog, make_catalog, read_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import OBJECT, Entries
@@ -42,6 +43,8 @@ _tops = msgspec.msgpack.Decoder(Snapshot | Tree)
 _UNDER_WAY = timedelta(days=1)
 
 _TEMPORARY = "tmp/"
+#: Refs that writers commit to.
+_WRITTEN: tuple[Kind, ...] = ("branch", "run")
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -89,8 +92,9 @@ def erase(repository: Repository, table: str, operation: str) -> Erased:
     goes, young = _condemned(repository, catalog, table)
     packs = _without(catalog, goes)
     _set_aside(repository, packs, apart, operation)
-    for branch in repository.refs.branches():
-        repository.refs.touch("branch", branch)
+    for kind in _WRITTEN:
+        for name in repository.refs.all(kind):
+            repository.refs.touch(kind, name)
     _bring_back(repository, packs)
     backend.delete(*(PACKS + name for name in packs))
     failpoint("purge.erased")
@@ -128,15 +132,17 @@ def _bring_back(repository: Repository, packs: Collection[str]) -> None:
 
 
 def _proof(repository: Repository, gone: Entries, young: int) -> Erased:
-    """Look for records in every pack there is, and say what is gone for good. What something new
-    leads to was not of the purged rows alone: another table has a column of the same values.
+    """Look for records in every pack there is, by the packs' own indexes, and say what is gone for
+    good. What something new leads to was not of the purged rows alone: another table has a column
+    of the same values.
 
     Raises:
-        StorageError: one is there.
+        StorageError: one is there. CorruptData: a pack cannot be read, so nobody knows.
     """
     _, first = np.unique(gone["id"], return_index=True)
     once = gone[first]
-    catalog, _ = _all_records(repository)
+    names = [file.name for file in repository.backend.list(PACKS)]
+    catalog = make_catalog({name: read_entries(repository.backend, name) for name in names})
     rows = catalog.find(once["id"].tolist())
     there = rows >= 0
     if there.any():

@@ -21,7 +21,7 @@ from datasnap.snapshots.commit import put
 from datasnap.snapshots.objects import Entry, SnapshotId, TableId, Tree, TreeId
 from datasnap.snapshots.pruned import add_pruned, read_prunings
 from datasnap.snapshots.reflog import Why
-from datasnap.snapshots.refs import Kind
+from datasnap.snapshots.refs import FOLDERS, Kind
 from datasnap.snapshots.replaced import Replacing, add_replaced
 from datasnap.storage.failpoints import failpoint
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datasnap.storage import Session
     from datasnap.tables.scan import Scanner
 
-_KINDS: tuple[Kind, ...] = ("branch", "tag", "pin")
+_KINDS: tuple[Kind, ...] = tuple(FOLDERS)
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,29 @@ def test_a_renamed_column_is_the_same_and_a_dropped_one_is_still_known(repo: Rep
     assert places(repo, SECRET) == []
 
 
+def test_a_column_of_the_same_name_that_was_dropped_before_is_searched_too(
+    repo: Repository,
+) -> None:
+    write(repo, data=people().drop_columns(["note"]))
+    commit(repo, "ALTER TABLE people DROP who")
+    with repo.transaction(message="another who") as tx:
+        tx.add_columns("people", {"who": "'x' || id"})
+    done = repo.purge("people", WHERE)
+    assert [s.table("people").row_count for s in repo.log()] == [60, 51, 51]
+    assert (done.versions, done.unreadable) == (3, ())
+    assert places(repo, SECRET) == []
+
+
+def test_columns_that_changed_places_are_each_what_they_are_called(repo: Repository) -> None:
+    write(repo, data=people().drop_columns(["note"]).append_column("by", pa.array(["-"] * 60)))
+    with repo.transaction(message="swap") as tx:
+        tx.rename_columns("people", {"who": "by", "by": "who"})
+    repo.purge("people", "who = 'p1'")
+    newest = repo.snapshot().table("people").to_arrow()
+    assert newest.num_rows == 60
+    assert "p1" in newest["by"].to_pylist()
+
+
 def test_versions_that_cannot_be_searched_are_named_and_left_only_when_asked(
     repo: Repository,
 ) -> None:
