@@ -100,7 +100,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 def leaf_types(type: pa.DataType) -> list[pa.DataType]:
     """The primitive types below a stored type, in Parquet's (depth first) order."""
-    return [leaf for _, leaf in _leaves("", type)]
+    return [leaf for _, leaf in leaf_paths("", type)]
 
 
 def encode_columns(
@@ -120,7 +120,7 @@ def encode_columns(
     chosen = {
         path: encoding
         for name, array, column in zip(names, arrays, encodings, strict=True)
-        for (path, _), encoding in zip(_leaves(name, array.type), column, strict=True)
+        for (path, _), encoding in zip(leaf_paths(name, array.type), column, strict=True)
     }
     dictionary = [path for path, encoding in chosen.items() if encoding is Encoding.DICTIONARY]
     plain = {p: e.value for p, e in chosen.items() if e is not Encoding.DICTIONARY}
@@ -221,13 +221,15 @@ def _leaf(metadata: thrift.Fields) -> tuple[Leaf, int]:
     return leaf, start
 
 
-def _leaves(path: str, type: pa.DataType) -> list[tuple[str, pa.DataType]]:
+def leaf_paths(path: str, type: pa.DataType) -> list[tuple[str, pa.DataType]]:
     """Parquet paths and types of the primitives below a stored type."""
     if pt.is_struct(type):
-        return [leaf for f in type for leaf in _leaves(f"{path}.{f.name}", f.type)]
+        return [leaf for f in type for leaf in leaf_paths(f"{path}.{f.name}", f.type)]
     if pt.is_map(type):
         pair = f"{path}.key_value"
-        return _leaves(f"{pair}.key", type.key_type) + _leaves(f"{pair}.value", type.item_type)
+        return leaf_paths(f"{pair}.key", type.key_type) + leaf_paths(
+            f"{pair}.value", type.item_type
+        )
     if pt.is_list(type) or pt.is_fixed_size_list(type):
-        return _leaves(f"{path}.list.element", type.value_type)
+        return leaf_paths(f"{path}.list.element", type.value_type)
     return [(path, type)]
