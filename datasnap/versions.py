@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasnap.errors import UnknownName
+from datasnap.extras import require
+from datasnap.ml.reads import is_active, note_read
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import SnapshotId, TableId
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas
+    import polars
     import pyarrow as pa
 
+    from datasnap.query.selecting import Rows
     from datasnap.repository import Repository
 
 
@@ -27,14 +32,22 @@ class TableVersion:
     Attributes:
         name: its name in the snapshot.
         id: the ID of its manifest, 64 hex digits: equal IDs mean equal data.
+        snapshot: the ID of the snapshot.
     """
 
-    def __init__(self, repository: Repository, name: str, id: TableId) -> None:
-        self._repository, self.name, self._id = repository, name, id
-        self.id = id.hex()
+    def __init__(
+        self, repository: Repository, name: str, id: TableId, snapshot: SnapshotId
+    ) -> None:
+        self._repository, self.name, self._id, self._snapshot = repository, name, id, snapshot
+        self.id, self.snapshot = id.hex(), snapshot.hex()
 
     def __repr__(self) -> str:
         return f"<datasnap table {self.name}: {self.row_count:,} rows, {self.id[:12]}>"
+
+    @property
+    def repository(self) -> Repository:
+        """The repository that it is read from."""
+        return self._repository
 
     @cached_property
     def manifest(self) -> objects.Table:
@@ -65,24 +78,115 @@ class TableVersion:
 
         return key_names(self.manifest)
 
-    def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows, in stored order, with exactly the types that were written.
+    @property
+    def url(self) -> str:
+        """Its path for whoever reads Parquet by fsspec: pandas, Polars, Hugging Face `datasets`.
+
+        It names the snapshot by its ID, so it means the same for ever.
+        """
+        place = self._repository.url
+        place = place if "://" in place else f"file://{place}"
+        return f"datasnap://{self.snapshot}/{self.name}.parquet::{place}"
+
+    def to_arrow(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        rows: Rows | None = None,
+    ) -> pa.Table:
+        """Rows in stored order, with exactly the types that were written.
 
         Args:
             columns: only these, in this order.
+            where: only rows for which this SQL condition is true. It may name other tables of
+                the snapshot: `place IN (SELECT place FROM zones)`.
+            rows: only these of the table's rows, by their numbers from 0: `slice(1000, 2000)`,
+                `(1000, 2000)`, `slice(-10, None)`. `where` then chooses among them.
 
         Raises:
             UnknownName: the table has no such column.
+            BadQuery: DuckDB refuses the condition; in its words.
+            UsageError: `rows` is no range.
             CorruptData: a chunk is missing or damaged.
         """
-        return self._repository.scanner.read_table(self.manifest, self.name, columns)
+        import pyarrow as pa
+
+        from datasnap.tables.scan import selected_schema
+
+        schema = selected_schema(self.manifest, columns)
+        pieces = self._read(columns, where, rows)
+        return pa.concat_tables([pa.Table.from_batches([], schema), *pieces])
 
     def to_batches(
-        self, columns: Sequence[str] | None = None, *, batch_rows: int = 1 << 16
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        rows: Rows | None = None,
+        batch_rows: int = 1 << 16,
     ) -> Iterator[pa.RecordBatch]:
         """The same as a stream of batches of at most `batch_rows` rows, in bounded memory."""
-        scanner = self._repository.scanner
-        return scanner.read_batches(self.manifest, self.name, columns, batch_rows)
+        for piece in self._read(columns, where, rows):
+            yield from piece.to_batches(max_chunksize=batch_rows)
+
+    def to_pandas(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        rows: Rows | None = None,
+    ) -> pandas.DataFrame:
+        """The same as a pandas frame. For other types than Arrow gives pandas by itself:
+        `to_arrow(…).to_pandas(types_mapper=…)`.
+
+        Raises:
+            UsageError: pandas is not installed. As `to_arrow`.
+        """
+        require("pandas")
+        frame: pandas.DataFrame = self.to_arrow(columns, where=where, rows=rows).to_pandas()
+        return frame
+
+    def to_polars(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        rows: Rows | None = None,
+    ) -> polars.DataFrame:
+        """The same as a Polars frame.
+
+        Raises:
+            UsageError: Polars is not installed. As `to_arrow`.
+        """
+        require("polars")
+        import polars
+
+        return polars.DataFrame(self.to_arrow(columns, where=where, rows=rows))
+
+    def to_duckdb(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        rows: Rows | None = None,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """The same as a DuckDB relation, of which nothing is read yet.
+
+        Args:
+            connection: one that `Snapshot.connect` or `Repository.connect` gave, to join it with
+                others there; None: a new one, with the snapshot's tables as views.
+
+        Raises:
+            As `to_arrow`.
+        """
+        from datasnap.query.selecting import Selection, select_relation
+        from datasnap.query.session import connect
+
+        self._note(columns, where, rows)
+        connection = connection or connect(self._repository, self._snapshot)
+        return select_relation(connection, self, self._id, Selection(columns, where, rows))
 
     def export(self, path: str | os.PathLike[str], *, progress: Progress = silent) -> None:
         """Write the table to a file; its format follows from the name.
@@ -97,7 +201,31 @@ class TableVersion:
         """
         from datasnap.export import export_table
 
+        self._note(None, None, None)
         export_table(self, self._repository.scanner, Path(path), progress)
+
+    def _read(
+        self, columns: Sequence[str] | None, where: str | None, rows: Rows | None
+    ) -> Iterator[pa.Table]:
+        """What is selected, a piece for each segment."""
+        from datasnap.query.selecting import Selection, read_selection
+
+        self._note(columns, where, rows)
+        return read_selection(self._repository, self, Selection(columns, where, rows))
+
+    def _note(self, columns: Sequence[str] | None, where: str | None, rows: Rows | None) -> None:
+        """Tell the run that is active, if one is: all that is read of a table passes here."""
+        if not is_active():
+            return
+        details: dict[str, object] = {}
+        if where is not None:
+            details["where"] = where
+        if rows is not None:
+            from datasnap.query.selecting import rows_in
+
+            chosen = rows_in(rows, self.row_count)
+            details["rows"] = [chosen.start, chosen.stop]
+        note_read(self._repository, self.snapshot, self.name, self.id, columns, details=details)
 
 
 class Snapshot:
@@ -144,7 +272,7 @@ class Snapshot:
         entry = self._tree.entries.get(name)
         if entry is None:
             raise UnknownName("table", name, self.tables, where=f"at {self.id[:12]}")
-        return TableVersion(self._repository, name, entry.id)
+        return TableVersion(self._repository, name, entry.id, self._id)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection with its tables as views; see `datasnap.query.session`."""
