@@ -35,6 +35,8 @@ SCENARIOS: dict[str, Scenario] = {
     "purge": life.purge,
     "refs": life.refs,
 }
+#: Whether to die each time that a step is come to (scripts/stress.py), or once.
+EVERY_TURN = bool(os.environ.get("DATASNAP_EVERY_TURN"))
 #: Processes are forked from one that has imported all they need.
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.crash.warm"])
@@ -119,12 +121,12 @@ def test_a_kill_at_any_step_loses_nothing(name: str, template: Path, tmp_path: P
     shutil.copytree(template, tmp_path / "whole")
     seen = steps_of(scenario, tmp_path / "whole")
     for number, (step, times) in enumerate(seen.items()):
-        turn = 1 + number % times
-        root = tmp_path / f"{step}-{turn}"
-        shutil.copytree(template, root)
-        dies_at(scenario, root, f"{step}:{turn}")
-        check_all_is_well(root, f"{step}:{turn}")
-        shutil.rmtree(root)
+        for turn in range(1, times + 1) if EVERY_TURN else [1 + number % times]:
+            root = tmp_path / f"{step}-{turn}"
+            shutil.copytree(template, root)
+            dies_at(scenario, root, f"{step}:{turn}")
+            check_all_is_well(root, f"{step}:{turn}")
+            shutil.rmtree(root)
 
 
 def test_a_kill_while_a_repository_is_made_leaves_one_or_none(tmp_path: Path) -> None:
