@@ -7,6 +7,7 @@ branch as it was, and some garbage.
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ from datasnap.storage.failpoints import failpoint
 
 #: How often a commit is tried again when others keep moving the branch.
 MAX_TRIES = 50
+#: Seconds to wait at most before the first of these, and before any.
+_WAIT, _MAX_WAIT = 0.02, 1.0
 
 #: Names to what they become; None: the name is removed.
 Changes = Mapping[str, Entry | None]
@@ -82,7 +85,7 @@ def commit(
     """
     base_tree = _tree(objects, base)
     why = Why(verb, message, author)
-    for _ in range(MAX_TRIES):
+    for turn in range(MAX_TRIES):
         ref = refs.read(kind, branch)
         if ref is None and base is not None:
             raise Conflict(
@@ -106,7 +109,8 @@ def commit(
         try:
             refs.move(kind, branch, id, expected=ref, why=why)
         except Conflict:
-            time.sleep(secrets.randbelow(20) / 1000)
+            # Others are at it too: who waits longer each time leaves them room to finish.
+            time.sleep(random.random() * min(_MAX_WAIT, _WAIT * 2**turn))
             continue
         failpoint("commit.done")
         return id
