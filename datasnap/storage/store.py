@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -31,6 +31,7 @@ _AT_ONCE = 64
 _OLD = 600
 #: Seconds after which one that begins looks for what others have done to the store.
 _STALE = 30
+_RECENT_BYTES = 4 << 20
 
 
 class MissingRecord(CorruptData):
@@ -69,7 +70,7 @@ class Store:
         self._refreshed = time.monotonic()
         if self._index.empty:
             self._index.adopt_packs()
-        self._cache = ByteCache(cache_bytes)
+        self._cache, self._recent = ByteCache(cache_bytes), ByteCache(_RECENT_BYTES)
         self._verified: dict[bytes, Location] = {}
         self._held = frozenset[str](), Index(backend)
 
@@ -202,6 +203,16 @@ class Store:
     def forget_records(self) -> None:
         """Keep none in memory."""
         self._cache.clear()
+        self._recent.clear()
+
+    def note(self, objects: Mapping[bytes, bytes]) -> None:
+        """These were committed just now: whoever writes next begins with them."""
+        for id, record in objects.items():
+            self._recent.put(id, record)
+
+    def noted(self, id: bytes) -> bytes | None:
+        """An object that was noted, if it is still kept; no proof that the store has it."""
+        return self._recent.get(id)
 
     def _forget(self, *packs: str) -> None:
         """Packs are gone: what was in them is looked for again."""
@@ -340,10 +351,10 @@ class Session:
         return [memoryview(own[id]) if id in own else found[id] for id in ids]
 
     def _own(self, id: bytes) -> bytes | None:
-        """A record that this session has not committed yet."""
+        """A record that this session has not committed yet, or one that did just now."""
         with self._lock:
             if id not in self._added:
-                return None
+                return self._store.noted(id)
             kept = self._objects.get(id) or self._building[self._added[id]].read(id)
             if kept is not None:
                 return kept
@@ -395,6 +406,7 @@ class Session:
             if self._sealed:
                 self._keep_from_garbage()
                 self._store.add_packs(self._sealed)
+                self._store.note(self._objects)
             self._forget()
 
     def _keep_from_garbage(self) -> None:
