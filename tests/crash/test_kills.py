@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import traceback
 from collections import Counter
@@ -162,9 +164,6 @@ def test_every_failpoint_is_come_to(template: Path, tmp_path: Path) -> None:
 
 
 def test_the_environment_names_the_step_to_die_at(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", "import datasnap, sys; datasnap.init(sys.argv[1])", tmp_path / "r"],
         env={**os.environ, "DATASNAP_FAILPOINT": "format.json.renamed:1"},
