@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import datasnap.gates.check as checking
@@ -17,6 +19,8 @@ import datasnap.lifecycle.prune as pruning
 import datasnap.lifecycle.purge as purging
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
+import datasnap.ml.comparing as comparing
+import datasnap.ml.records as recorded
 import datasnap.naming as naming
 import datasnap.past as past
 import datasnap.replay as replay
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from datasnap.ml.artifacts import Artifact
     from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
@@ -254,6 +259,12 @@ class Repository:
     gc = sweep.collect
     undo_gc = sweep.undo_gc
     purge = purging.purge
+    runs = recorded.runs
+    run_record = recorded.run_record
+    best_run = recorded.best_run
+    run_metrics = recorded.run_metrics
+    remove_run = recorded.remove_run
+    compare_runs = comparing.compare_runs
     verify = verifying.verify
     repair = verifying.repair
 
@@ -280,6 +291,27 @@ class Repository:
         from datasnap.query.session import connect
 
         return connect(self, self._resolve_or_empty(at), query=query)
+
+    def artifacts(self, hash: str) -> list[Artifact]:
+        """What runs saved with a content, by the BLAKE3 hash of that or its first 8 digits or
+        more: one artifact for each run.
+
+        Raises:
+            UnknownName, AmbiguousId.
+        """
+        from datasnap.ml.artifacts import find_artifact
+
+        return find_artifact(self, hash)
+
+    def write_artifact(self, artifact: Artifact, to: str | os.PathLike[str]) -> None:
+        """Write what a run saved to a file or folder of that path.
+
+        Raises:
+            UnknownName: it was removed. CorruptData. StorageError: it cannot be written.
+        """
+        from datasnap.ml.artifacts import write_artifact
+
+        write_artifact(self, artifact, Path(to))
 
     def optimize(
         self,

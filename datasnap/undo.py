@@ -312,13 +312,14 @@ def _carry_out(repository: Repository, planned: Sequence[_Planned], why: Why) ->
 
 
 def _chosen(refs: Refs, ref: str | None) -> list[tuple[Kind, str]]:
-    """The refs that are meant: all, or one by name.
+    """The refs that are meant: one by name, or all that people change. What runs record is
+    nobody's work to be taken back, or to be read among it.
 
     Raises:
         UnknownName: there was never such a ref.
     """
     if ref is None:
-        return list(refs.logged())
+        return [each for each in refs.logged() if not _is_recorded(*each)]
     prefix, colon, name = ref.partition(":")
     for kind in FOLDERS:
         if colon and prefix == kind and refs.kind_of(name, [kind]):
@@ -328,6 +329,11 @@ def _chosen(refs: Refs, ref: str | None) -> list[tuple[Kind, str]]:
     if found is None:
         raise UnknownName("ref", name, {_spelled(*each) for each in refs.logged()})
     return [(found, name)]
+
+
+def _is_recorded(kind: Kind, name: str) -> bool:
+    """Whether a ref is changed by runs alone."""
+    return kind == "run" or (kind == "pin" and name.startswith("run/"))
 
 
 def _newest_first(refs: Refs, chosen: Iterable[tuple[Kind, str]]) -> Iterator[_Change]:

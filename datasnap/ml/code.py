@@ -51,7 +51,9 @@ def this_code(folder: Path) -> Code:
     if not git or not root:
         return Code()
     diff = _said(git, folder, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff")
-    others = _said(git, Path(root), "ls-files", "--others", "--exclude-standard", "-z")
+    # A repository of datasnap is no code.
+    others = ("ls-files", "--others", "--exclude-standard", "--exclude=.datasnap", "-z")
+    untracked = _said(git, Path(root), *others).split("\0")[:-1]
     return Code(
         root=root,
         commit=_said(git, folder, "rev-parse", "--verify", "-q", "HEAD").strip(),
@@ -59,8 +61,16 @@ def this_code(folder: Path) -> Code:
         remote=_remote(git, folder),
         diff=diff.encode()[:MAX_DIFF].decode(errors="ignore"),
         cut=len(diff.encode()) > MAX_DIFF,
-        untracked=tuple(others.split("\0")[:-1][:MAX_UNTRACKED]),
+        untracked=tuple(untracked[:MAX_UNTRACKED]),
     )
+
+
+def checkout(folder: Path) -> tuple[str, str]:
+    """The root of the working tree that a folder lies in, and the URL of its remote, without user
+    and password; "" for what there is not."""
+    git = shutil.which("git")
+    root = git and _said(git, folder, "rev-parse", "--show-toplevel").strip()
+    return (root, _remote(git, folder)) if git and root else ("", "")
 
 
 def commits_between(code: Code, other: Code) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -142,21 +143,28 @@ def resolve_run(repository: Repository, run: str) -> str:
     return max(named)
 
 
-def best_run(repository: Repository, metric: str, *, lowest: bool = False) -> list[RunRecord]:
+def best_run(repository: Repository, metric: str, *, lowest: bool = False) -> RunRecord:
+    """The run with the best value of a metric.
+
+    Args, Raises: as `ranked_runs`.
+    """
+    return ranked_runs(repository, metric, lowest=lowest)[0]
+
+
+def ranked_runs(repository: Repository, metric: str, *, lowest: bool = False) -> list[RunRecord]:
     """The runs that have a metric, the best first.
 
     Args:
         lowest: the lowest value is the best.
 
     Raises:
-        UnknownName: no run has it.
+        UnknownName: no run has it, or none has a number.
     """
     all_runs = runs(repository)
-    having = [run for run in all_runs if metric in run.metrics]
+    having = [run for run in all_runs if not math.isnan(run.metrics.get(metric, math.nan))]
     if not having:
         raise UnknownName("metric", metric, {name for run in all_runs for name in run.metrics})
-    numbers = [run for run in having if run.metrics[metric] == run.metrics[metric]]  # not NaN
-    return sorted(numbers, key=lambda run: run.metrics[metric], reverse=not lowest)
+    return sorted(having, key=lambda run: run.metrics[metric], reverse=not lowest)
 
 
 def run_metrics(repository: Repository, run: str) -> pa.Table:

@@ -102,7 +102,15 @@ class Run:
         repo: Repository | str | os.PathLike[str] | None,
         *,
         command: Sequence[str] | None = None,
+        called: str = "",
     ) -> None:
+        """`datasnap.run` makes one.
+
+        Args:
+            command: what it runs; None: this program.
+            called: its name as long as nobody gives it another.
+        """
+        self._called = called
         self.id, self.name = "", name
         self._params = plain_params(params) if params is not None else {}
         self._repo, self._command = repo, command
@@ -268,7 +276,7 @@ class Run:
         folder, environment = Path.cwd(), this_environment()
         code = this_code(folder)
         row: Row = {
-            "name": self.name,
+            "name": self.name or self._called,
             "started": datetime.now(UTC),
             "user": user(),
             "host": host(),

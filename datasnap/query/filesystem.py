@@ -18,17 +18,20 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 
 from datasnap.errors import BadKey, DatasnapError, UnknownName
+from datasnap.ml.reads import is_active, note_read
 from datasnap.parquet import VirtualFile, VirtualReader
 from datasnap.query.diffs import FOLDER as _DIFF
 from datasnap.query.diffs import DiffFiles
 from datasnap.query.leaving import lend
 from datasnap.query.past import FOLDER as _HISTORY
 from datasnap.query.past import HistoryFiles
+from datasnap.query.runs import FOLDER as _RUNS
+from datasnap.query.runs import RunFiles
 from datasnap.query.waiting import FOLDER as _CONFLICTS
 from datasnap.query.waiting import ConflictFiles
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
@@ -48,6 +51,14 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _MAX_FILES = 256
 
 
+class _Found(NamedTuple):
+    """The table that a path names, and at which snapshot."""
+
+    name: str
+    id: TableId
+    snapshot: SnapshotId
+
+
 class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """A read-only file system over one repository.
 
@@ -60,6 +71,9 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         resolve: how refs become snapshots; None: as they are when a file is opened. A DuckDB
             connection passes a frozen view here.
         scanner: what reads tables; None: the repository's. A transaction passes its own.
+
+    Attributes:
+        notes_reads: whether what is read by the name of a version counts as read by a run.
     """
 
     protocol = PROTOCOL
@@ -83,10 +97,12 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._repository = repository
         self._resolve = resolve or repository.resolve
         self._scanner = scanner or repository.scanner
+        self.notes_reads = True
         self._files: dict[str, tuple[VirtualFile, str]] = {}
         self._diffs = DiffFiles(self._resolve, repository.tree)
         self._histories = HistoryFiles(self._resolve)
         self._conflicts = ConflictFiles(repository)
+        self._runs = RunFiles(repository)
 
     def read_through(self, scanner: Scanner) -> None:
         """Read tables through another scanner from here on."""
@@ -110,16 +126,17 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if path.startswith(_CONFLICTS):
             with _as_missing_file():
                 return [self._conflicts.by_content(path)]
+        if path.startswith(_RUNS):
+            return [self._runs.by_content(path)]
         try:
-            name, entry = self._find(path)
+            found = self._find(path)
         except FileNotFoundError:
             if "*" not in path:
                 raise
             return list(super().glob(path, maxdepth=maxdepth, **options))
-        count = len(self._scanner.objects.get(entry, Table).parts)
-        return [_content_path(entry, name, i) for i in range(count)] or [
-            _content_path(entry, name, None)
-        ]
+        self._note(found)
+        count = len(self._scanner.objects.get(found.id, Table).parts)
+        return [_content_path(found, i) for i in range(count)] or [_content_path(found, None)]
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         """Size and type of a file or folder."""
@@ -167,14 +184,15 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         made = self._made_file(path)
         if made is not None:
             return io.BytesIO(made)
+        if is_active() and not path.startswith(_CONTENT):
+            self._note(self._find(path))
         file, name = self._file(path)
         return lend(VirtualReader(file, self._scanner.fetcher(name)))
 
     def _file(self, path: str) -> tuple[VirtualFile, str]:
         """The layout of the file at a path, and the table's name for messages."""
         if not path.startswith(_CONTENT):
-            name, id = self._find(path)
-            path = _content_path(id, name, None)
+            path = _content_path(self._find(path), None)
         if path not in self._files:
             while len(self._files) >= _MAX_FILES:
                 self._files.pop(next(iter(self._files)), None)
@@ -199,17 +217,24 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(path)
         return self._scanner.virtual_file(table, parts), "/".join(names)
 
-    def _find(self, path: str) -> tuple[str, TableId]:
+    def _note(self, found: _Found) -> None:
+        """Tell the run that is active, if one is."""
+        if self.notes_reads and is_active():
+            digits = found.snapshot.hex(), found.name, found.id.hex()
+            note_read(self._repository, *digits)
+
+    def _find(self, path: str) -> _Found:
         """The table that `<ref>/<table>.parquet` names. Both may hold slashes."""
         pieces = path.removesuffix(_ENDING).split("/")
         for cut in range(1, len(pieces)):
             ref, name = "/".join(pieces[:cut]), "/".join(pieces[cut:])
             try:
-                entries = self._repository.tree(self._resolve(ref)).entries
+                snapshot = self._resolve(ref)
+                entries = self._repository.tree(snapshot).entries
             except UnknownName:
                 continue
             if name in entries:
-                return name, entries[name].id
+                return _Found(name, entries[name].id, snapshot)
         raise FileNotFoundError(self._explain(path))
 
     def _explain(self, path: str) -> str:
@@ -252,6 +277,8 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 return self._histories.read(path, self._scanner)
             if path.startswith(_CONFLICTS):
                 return self._conflicts.read(path)
+            if path.startswith(_RUNS):
+                return self._runs.read(path)
             if path.startswith(_LOG):
                 ref = path.removeprefix(_LOG + "/").removesuffix(_ENDING)
                 return _parquet_bytes(self._repository.log_table(self._resolve(ref)))
@@ -274,10 +301,14 @@ def _first(name: str) -> str:
 
 def content_url(id: TableId, name: str) -> str:
     """The whole of a table, by its content: a URL that means the same for ever."""
-    return f"{PROTOCOL}://{_content_path(id, name, None)}"
+    return f"{PROTOCOL}://{_path(id, name, None)}"
 
 
-def _content_path(id: TableId, name: str, part: int | None) -> str:
+def _content_path(found: _Found, part: int | None) -> str:
+    return _path(found.id, found.name, part)
+
+
+def _path(id: TableId, name: str, part: int | None) -> str:
     return f"{_CONTENT}/{id.hex()}/{name}/{'all' if part is None else f'{part:05d}'}{_ENDING}"
 
 

@@ -13,10 +13,12 @@ On every connection:
     log(), log('exp')                       the history that leads to a revision, newest first
     conflicts()                             those of the merge into the current branch (or another:
                                             conflicts('exp')) that waits for them to be settled
+    runs(), runs_metrics()                  the recorded runs, with their parameters and metrics as
+                                            structs (params.lr); and every value of every metric
 
-A connection sees the refs as they were when it was made, however long it lives; `conflicts()` is
-of now. (Schemas are made for as many refs as the setting `sql.ref_schemas` says; `snapshot()`
-takes them all.)
+A connection sees the refs as they were when it was made, however long it lives; `conflicts()` and
+runs are of now. (Schemas are made for as many refs as the setting `sql.ref_schemas` says;
+`snapshot()` takes them all.)
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from datasnap.query.diffs import diff_path
 from datasnap.query.filesystem import DatasnapFileSystem, content_url
 from datasnap.query.names import ROW_NUMBER
 from datasnap.query.past import history_path
+from datasnap.query.runs import METRICS, RUNS
 from datasnap.query.waiting import conflicts_path
 from datasnap.snapshots.objects import SnapshotId, TableId
 
@@ -74,6 +77,7 @@ def connect(
     filesystem = DatasnapFileSystem(
         repository=repository, resolve=frozen.resolve, scanner=scanner, skip_instance_cache=True
     )
+    filesystem.notes_reads = False  # to make a view of a table is not to read it
     connection.register_filesystem(filesystem)
     configure(connection, repository)
     for statement in _macros(at, repository.refs.head()):
@@ -88,6 +92,7 @@ def connect(
     _make_views(connection, _OWN, own, query)
     _note_twins(connection, own)
     connection.execute(f"SET search_path = '{_OWN},main'")
+    filesystem.notes_reads = True
     return connection
 
 
@@ -212,6 +217,7 @@ class _FrozenRefs:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self.refs = {**repository.refs.tags(), **repository.refs.branches()}
+        self._named = {**repository.refs.all("run"), **self.refs}
         self._head = repository.refs.head()
 
     def resolve(self, revision: str) -> SnapshotId:
@@ -220,8 +226,8 @@ class _FrozenRefs:
         match = re.match(r"[^~^]*?(?=[~^]|@\{|$)", revision)
         base = match.group() if match else revision
         head = self._head if base in ("", "HEAD", "@") else base
-        if head in self.refs:
-            base_id = self.refs[head].hex()
+        if head in self._named:
+            base_id = self._named[head].hex()
             return self._repository.resolve(base_id + revision[len(base) :])
         if re.fullmatch(r"[0-9a-f]{8,64}", base):
             return self._repository.resolve(revision)
@@ -249,6 +255,8 @@ def _macros(at: SnapshotId | None, branch: str) -> Iterable[str]:
         f"CREATE MACRO main.conflicts(branch := {literal(branch)}) AS TABLE "
         f"(SELECT * FROM {file_at(conflicts_path('branch'))})"
     )
+    yield f"CREATE MACRO main.runs() AS TABLE (SELECT * FROM {file_at(literal(RUNS))})"
+    yield f"CREATE MACRO main.runs_metrics() AS TABLE (SELECT * FROM {file_at(literal(METRICS))})"
 
 
 def _wanted(

@@ -1,6 +1,7 @@
 """Revisions: the ways to name a snapshot, after gitrevisions(7).
 
     main, exp/fare, v1.0      a branch or a tag (a branch wins)
+    runs                      the tables in which runs are recorded, where nothing else is called so
     HEAD, @                   the current branch
     3f0a9c12                  an ID, or a prefix of 8 or more digits that only one snapshot has
     REV~N, REV~               the Nth first parent (1 when left out)
@@ -90,7 +91,7 @@ class Revisions:
 
     def _base(self, name: str, revision: str) -> SnapshotId:
         name = self._named(name)
-        ref = self._refs.branch(name) or self._refs.tag(name)
+        ref = self._refs.branch(name) or self._refs.tag(name) or self._refs.read("run", name)
         if ref:
             return ref.snapshot
         if _PREFIX.fullmatch(name.lower()):
