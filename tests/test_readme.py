@@ -39,4 +39,7 @@ def test_the_tour_runs_as_written(tmp_path: Path) -> None:
     assert "feature: fare per km" in whole
     assert "new tariff" in whole
     assert "Merged exp/per-km into main" in whole
+    assert "no ride is free" in whole
+    assert "oops" in whole
+    assert "erased" in whole
     assert "hash to their IDs" in whole
