@@ -24,6 +24,7 @@ import numpy.typing as npt
 from datasnap.errors import CorruptData
 from datasnap.lifecycle.roots import Root, RootKind, roots
 from datasnap.progress import Progress, silent
+from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
 from datasnap.storage import PACKS, Catalog, MissingRecord, make_catalog, read_entries
@@ -83,6 +84,7 @@ class GcPlan:
         grace: how long garbage must have lain, and stays in quarantine.
         logged_since: entries of logs of refs that are older hold nothing; as `now`.
         holders: what holds what is live, in the order in which it was asked.
+        named: the snapshots that roots named, of which all that is.
     """
 
     now: int
@@ -90,6 +92,7 @@ class GcPlan:
     logged_since: int
     holders: tuple[Holder, ...]
     packs: tuple[PackPlan, ...]
+    named: frozenset[SnapshotId] = field(repr=False, compare=False)
 
     def of(self, *fates: Fate) -> list[PackPlan]:
         """The packs of some fates."""
@@ -162,7 +165,8 @@ def plan_gc(
     known = {plan.name for plan in plans}
     unread = [file for name, file in files.items() if name not in known]
     plans += [PackPlan(file.name, file.size, 0, "damaged", np.empty(0, ENTRY)) for file in unread]
-    return GcPlan(now, grace, logged_since, tuple(holders), tuple(plans))
+    named = frozenset(id for root in found for id in root.snapshots)
+    return GcPlan(now, grace, logged_since, tuple(holders), tuple(plans), named)
 
 
 def _entries(repository: Repository, names: list[str]) -> dict[str, Entries]:

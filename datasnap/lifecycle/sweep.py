@@ -10,14 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datasnap.errors import CorruptData, UsageError
-from datasnap.lifecycle.gc import GcPlan, plan_gc
+from datasnap.lifecycle.gc import GcPlan, PackPlan, plan_gc
+from datasnap.lifecycle.policy import read_history
+from datasnap.lifecycle.roots import roots
 from datasnap.progress import Progress, silent
 from datasnap.signing.signatures import drop_stale
 from datasnap.snapshots.reflog import LOGS
 from datasnap.storage import PACKS, MissingRecord, Store, read_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import Entries
-from datasnap.storage.quarantine import put_in, quarantined, take_out
+from datasnap.storage.quarantine import QUARANTINE, put_in, quarantined, take_out
 from datasnap.storage.rewrite import rewrite
 
 if TYPE_CHECKING:
@@ -89,12 +91,14 @@ def carry_out(repository: Repository, plan: GcPlan, *, progress: Progress = sile
         put_in(backend, [(pack.name, pack.size) for pack in garbage], secrets.token_hex(8))
         store.retire_packs([pack.name for pack in garbage], copied)
     failpoint("gc.quarantined")
-    gone = plan.of("remove") + (garbage if not plan.grace else [])
+    gone = _still_unneeded(repository, plan) + (garbage if not plan.grace else [])
     store.refresh()
     named = [pack.name for pack in gone if store.covers(pack.name)]
     if named:  # by a writer that had slept through their quarantine
         store.retire_packs(named, [])
     for done, pack in enumerate(gone, 1):
+        if backend.size(QUARANTINE + pack.name) is None:
+            continue  # brought back at the last moment
         backend.delete(PACKS + pack.name)
         take_out(backend, [pack.name])
         failpoint("gc.deleted")
@@ -119,7 +123,31 @@ def undo_gc(repository: Repository) -> BroughtBack:
     if not names:
         raise UsageError("there is nothing in quarantine to bring back")
     _use_again(repository, names)
+    gone = [name for name in names if repository.backend.size(PACKS + name) is None]
+    if gone:
+        repository.store.retire_packs(gone, [])
+        names = [name for name in names if name not in gone]
     return BroughtBack(len(names), sum(sizes[name] for name in names))
+
+
+def _still_unneeded(repository: Repository, plan: GcPlan) -> list[PackPlan]:
+    """The packs that are to go for good, unless they were brought back since that was planned, or
+    somebody has come to name a snapshot that is in quarantine: then the next collection decides."""
+    planned = plan.of("remove")
+    if not planned:
+        return []
+    repository.store.refresh()
+    found = roots(repository, logged_since=plan.logged_since)
+    fresh = {id for root in found for id in root.snapshots} - plan.named
+    try:
+        history = read_history(repository.objects, fresh)
+    except CorruptData:  # nor can it be known what it needs
+        return []
+    if any(repository.store.find(id) is None for id in history):
+        return []
+    since = plan.now - round(plan.grace.total_seconds() * 1e6)
+    held = quarantined(repository.backend)
+    return [pack for pack in planned if pack.name in held and held[pack.name].modified <= since]
 
 
 def _clear_quarantine(repository: Repository, plan: GcPlan) -> None:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import datasnap
 from datasnap.errors import CorruptData, MergeConflict, UnknownName, UsageError
+from datasnap.lifecycle.gc import plan_gc
+from datasnap.lifecycle.sweep import carry_out
 from datasnap.repository import Repository
 from datasnap.snapshots.objects import ObjectId
 from datasnap.snapshots.reach import references
@@ -383,3 +385,21 @@ def test_after_any_history_exactly_what_is_held_is_left(
     for branch, rows in read.items():
         assert fresh.snapshot(branch).table("t").to_arrow().equals(rows)
     assert fresh.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("how", ["gc --undo", "a branch"])
+def test_what_is_wanted_again_while_it_is_about_to_go_stays(repo: Repository, how: str) -> None:
+    gone = with_dead_branch(repo)
+    age(repo, 200)
+    repo.gc(grace=DAYS, reflog=DAYS)
+    age(repo, 200)
+    plan = plan_gc(repo, grace=DAYS, reflog=DAYS)
+    assert plan.removed
+    other = datasnap.open(repo.url)
+    if how == "gc --undo":
+        other.undo_gc()
+    other.branch("back", gone)
+    carry_out(repo, plan)
+    fresh = datasnap.open(repo.url)
+    assert fresh.verify(deep=True).ok
+    assert fresh.snapshot("back").table("t").row_count == 20_000
