@@ -26,9 +26,6 @@ _MAX_READ = 16 << 20
 #: Sealed packs that wait to be written; each is as large in memory as on disk.
 _IN_FLIGHT = 2
 _AT_ONCE = 64
-#: Seconds after which a session looks again at what it relies on. Garbage must have lain for much
-#: longer before it goes: see `datasnap.lifecycle.gc`.
-_OLD = 600
 #: Seconds after which one that begins looks for what others have done to the store.
 _STALE = 30
 _RECENT_BYTES = 4 << 20
@@ -282,7 +279,7 @@ class Session:
         self._writing: deque[Future[None]] = deque()
         self._writer = ThreadPoolExecutor(1, "datasnap-pack")
         self._lock = threading.RLock()
-        self._began, self._losses = time.monotonic(), store.losses
+        self._losses = store.losses
         self.stats = SessionStats(0, 0, 0)
         #: Bytes of the records added so far.
         self.added_bytes = 0
@@ -362,11 +359,6 @@ class Session:
             name, offset, length = self._placed[id]
         return self._store.backend.read_range(PACKS + name, offset, length)
 
-    @property
-    def old(self) -> bool:
-        """Whether it began so long ago that garbage may have been collected under it."""
-        return time.monotonic() - self._began > _OLD
-
     def distrusted(self) -> Collection[str]:
         """Packs that may go: those in quarantine."""
         return quarantined(self._store.backend)
@@ -400,22 +392,23 @@ class Session:
             StorageError: a pack could not be written, or has gone.
         """
         with self._lock:
+            early = {name for name, _ in self._sealed}
             for kind in (CHUNK, OBJECT):
                 self._seal(kind)
                 self._wait()
+            if early:
+                self._keep_from_garbage(early)
             if self._sealed:
-                self._keep_from_garbage()
                 self._store.add_packs(self._sealed)
                 self._store.note(self._objects)
             self._forget()
 
-    def _keep_from_garbage(self) -> None:
-        """Packs written long ago, which nothing leads to yet, may have been taken for garbage."""
-        if not self.old:
-            return
-        names = [name for name, _ in self._sealed]
-        take_out(self._store.backend, set(names) & set(quarantined(self._store.backend)))
-        if any(self._store.backend.size(PACKS + name) is None for name in names):
+    def _keep_from_garbage(self, packs: set[str]) -> None:
+        """Packs written before the commit, which nothing leads to yet, may have been taken for
+        garbage. Not even a short while is trusted: no clock here runs while a machine sleeps."""
+        backend = self._store.backend
+        take_out(backend, packs.intersection(quarantined(backend)))
+        if not packs.issubset(file.name for file in backend.list(PACKS)):
             raise StorageError(
                 "what this transaction had written was taken for garbage, so long has it been open",
                 hint="Nothing was committed. Do it again, or give `datasnap gc` a longer --grace.",

@@ -22,7 +22,6 @@ from datasnap.repository import Repository
 from datasnap.snapshots.objects import ObjectId
 from datasnap.snapshots.reach import references
 from datasnap.storage import CHUNK
-from datasnap.storage import store as storage
 from datasnap.storage.quarantine import quarantined
 from tests.conftest import write
 
@@ -230,13 +229,10 @@ def test_what_a_commit_came_to_need_is_brought_back(repo: Repository) -> None:
     assert not quarantined(repo.backend)
 
 
-def test_a_very_long_transaction_keeps_what_it_wrote(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_very_long_transaction_keeps_what_it_wrote(repo: Repository) -> None:
     write(repo, "t", numbers(0), key="id")
     writer = datasnap.open(repo.url)
     writer.store.pack_bytes = 1000  # packs are written long before the commit
-    monkeypatch.setattr(storage, "_OLD", -1)
     with writer.transaction("main") as tx:
         tx.write("t", numbers(1))
         while len(repo.backend.list("packs/")) < 4:
@@ -251,13 +247,10 @@ def test_a_very_long_transaction_keeps_what_it_wrote(
     assert fresh.snapshot().table("t").to_arrow().equals(numbers(1))
 
 
-def test_a_transaction_whose_packs_are_gone_commits_nothing(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transaction_whose_packs_are_gone_commits_nothing(repo: Repository) -> None:
     write(repo, "t", numbers(0), key="id")
     writer = datasnap.open(repo.url)
     writer.store.pack_bytes = 1000
-    monkeypatch.setattr(storage, "_OLD", -1)
     with pytest.raises(datasnap.DatasnapError, match="so long has it been open"):  # noqa: SIM117
         with writer.transaction("main") as tx:
             tx.write("t", numbers(1))
