@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from datasnap.errors import UnknownName, UsageError
+from datasnap.errors import Conflict, UnknownName, UsageError
 from datasnap.gates.protection import check_direct
 from datasnap.pending import forget_pending, move_pending
 from datasnap.snapshots.reflog import Why
@@ -89,6 +89,7 @@ def rename_branch(repository: Repository, name: str, to: str) -> None:
 
     Raises:
         UnknownName, RefExists, InvalidName; Refused: it is protected.
+        Conflict: another writer changed it meanwhile. It keeps its name then.
     """
     ref = repository.refs.branch(name)
     if ref is None:
@@ -96,10 +97,25 @@ def rename_branch(repository: Repository, name: str, to: str) -> None:
     check_direct(repository, name, "rename")
     why = Why("rename", f"{name} to {to}", operation=secrets.token_hex(8))
     repository.refs.create("branch", to, ref.snapshot, why)
+    made = repository.refs.branch(to)
+    _let_wait_for(repository, name, to)
+    try:
+        repository.refs.swap("branch", name, None, expected=ref, why=why)
+    except Conflict:
+        _let_wait_for(repository, to, name)
+        given_up = Why("rename", f"{name} to {to}, given up")
+        repository.refs.swap("branch", to, None, expected=made, why=given_up)
+        raise Conflict(
+            f"another writer changed '{name}' meanwhile",
+            hint="Nothing was renamed. Do it again.",
+        ) from None
+
+
+def _let_wait_for(repository: Repository, name: str, to: str) -> None:
+    """Give what waits for one branch to another: HEAD, and a merge."""
     if repository.refs.head() == name:
         repository.refs.set_head(to)
     move_pending(repository.backend, name, to)
-    repository.refs.delete("branch", name, why)
 
 
 def delete_tag(repository: Repository, name: str) -> str:

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 
 import datasnap
+import datasnap.naming as naming
 from datasnap.errors import (
     AmbiguousId,
+    Conflict,
     CorruptData,
     InvalidName,
     RefExists,
@@ -20,6 +22,7 @@ from datasnap.repository import Repository
 from datasnap.snapshots.objects import Snapshot, encode_object
 from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import check_name
+from datasnap.storage import Backend
 from tests.conftest import write
 
 
@@ -184,3 +187,26 @@ def test_a_ref_file_of_rubbish_is_corrupt_data(repo: Repository, three: list[str
     repo.backend.write_ref("refs/heads/main", b'{"snapshot": "zz"}', found[1])
     with pytest.raises(CorruptData, match="main"):
         repo.snapshot("main")
+
+
+def test_a_commit_beside_a_rename_is_not_left_behind(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(repo, "t", pa.table({"x": [1]}))
+    waits = naming.move_pending
+    late: list[str] = []
+
+    def commit_first(backend: Backend, name: str, to: str) -> None:
+        if not late:
+            with datasnap.open(repo.url).transaction("main") as tx:
+                tx.write("t", pa.table({"x": [2]}))
+            late.append(str(tx.snapshot))
+        waits(backend, name, to)
+
+    monkeypatch.setattr(naming, "move_pending", commit_first)
+    with pytest.raises(Conflict, match="another writer changed 'main' meanwhile"):
+        repo.rename_branch("main", "trunk")
+    assert repo.branches() == {"main": late[0]}
+    assert repo.head == "main"
+    repo.rename_branch("main", "trunk")
+    assert repo.branches() == {"trunk": late[0]}
