@@ -34,7 +34,11 @@ two writers make at once, so that one can give up and remove its own.) The recor
 Its name is the BLAKE3 of its bytes.
 
 **Durability.** Packs of chunks are durable before packs of objects, those before the index file,
-and that before the ref. A pack is known to others once it is in an index file. Why checksums and
+and that before the ref. A folder is durable before what is in it, and a new index file before those
+that it stands for go; they are gone for good before a pack goes that only they name: an index that
+names what is not there would have the next writer take it for stored. (tests/crash plays through
+what a disk may hold after a power cut at any moment.) A pack is known to others once it is in an
+index file. Why checksums and
 not only IDs: an ID is of logical values, so checking it means decoding; XXH3 runs at 20 GB/s, and
 every record is checked when it is first read (measured: 17 ms for a 340 MB table).
 """

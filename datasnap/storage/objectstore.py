@@ -110,12 +110,14 @@ class ObjectStoreBackend:
         )
 
     def delete(self, *paths: str) -> None:
-        if len(paths) > 1:
-            with self._errors(paths[0]):
-                obstore.delete(self._store, [check_path(path) for path in paths])
-        for path in paths if len(paths) == 1 else ():
+        checked = [check_path(path) for path in paths]
+        if len(checked) > 1:
+            with contextlib.suppress(MissingFile), self._errors(paths[0]):
+                obstore.delete(self._store, checked)
+                return
+        for path in checked:  # one alone; or one is not there, which some stores stop at
             with contextlib.suppress(MissingFile), self._errors(path):
-                obstore.delete(self._store, check_path(path))
+                obstore.delete(self._store, path)
 
     def read_ref(self, path: str) -> Kept | None:
         try:

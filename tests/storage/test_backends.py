@@ -54,6 +54,14 @@ def test_deleting_twice_is_no_error(backend: Backend) -> None:
     assert backend.size("p/a") is None
 
 
+def test_many_files_are_deleted_at_once_though_some_are_not_there(backend: Backend) -> None:
+    for name in ("p/a", "p/b", "p/c"):
+        backend.write(name, [b"x"])
+    backend.delete("p/a", "p/none", "p/c")
+    backend.delete()
+    assert [file.name for file in backend.list("p/")] == ["b"]
+
+
 def test_a_ref_is_created_once_and_swapped_by_version(backend: Backend) -> None:
     first = backend.write_ref("refs/heads/main", b"one", None)
     with pytest.raises(Conflict):
