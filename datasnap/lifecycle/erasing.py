@@ -30,7 +30,7 @@ from datasnap.snapshots.reach import Marks, mark, references
 from datasnap.snapshots.refs import Kind
 from datasnap.storage import PACKS, Catalog, make_catalog, read_entries
 from datasnap.storage.failpoints import failpoint
-from datasnap.storage.pack import OBJECT, Entries
+from datasnap.storage.pack import DAMAGED, OBJECT, Entries
 from datasnap.storage.quarantine import put_in, quarantined, take_out
 from datasnap.storage.rewrite import rewrite
 
@@ -160,11 +160,13 @@ def _proof(repository: Repository, gone: Entries, young: int) -> Erased:
 
 
 def _clear(repository: Repository) -> None:
-    """Remove files that were being written when somebody died."""
-    left = repository.backend.now() - round(_UNDER_WAY.total_seconds() * 1e6)
-    for file in repository.backend.list(_TEMPORARY):
-        if file.modified < left:
-            repository.backend.delete(_TEMPORARY + file.name)
+    """Remove files that were being written when somebody died, and packs that a repair set aside:
+    nobody can tell what they hold."""
+    backend = repository.backend
+    backend.delete(*(DAMAGED + file.name for file in backend.list(DAMAGED)))
+    left = backend.now() - round(_UNDER_WAY.total_seconds() * 1e6)
+    old = [file.name for file in backend.list(_TEMPORARY) if file.modified < left]
+    backend.delete(*(_TEMPORARY + name for name in old))
 
 
 def _without(catalog: Catalog, goes: _Mask) -> dict[str, Entries]:

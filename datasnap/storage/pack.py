@@ -16,6 +16,8 @@ from datasnap.storage.backend import Backend, Buffer
 
 CHUNK, OBJECT = 1, 2
 PACKS = "packs/"
+#: Packs that a repair took out, for what nobody could restore; never read.
+DAMAGED = "damaged/"
 
 _MAGIC, _END_MAGIC = b"DSPACK01", b"DSPACKND"
 _TRAILER_BYTES = 64

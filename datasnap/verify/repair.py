@@ -22,7 +22,7 @@ from datasnap.progress import Progress, silent
 from datasnap.storage import CHUNK, OBJECT, PACKS, MissingFile, Store
 from datasnap.storage.backend import Buffer
 from datasnap.storage.index import INDEX
-from datasnap.storage.pack import Entries, PackBuilder
+from datasnap.storage.pack import DAMAGED, Entries, PackBuilder
 from datasnap.verify.check import Findings, check
 from datasnap.verify.chunks import check_record
 from datasnap.verify.faults import Cause
@@ -33,7 +33,6 @@ from datasnap.verify.walk import Wanted
 if TYPE_CHECKING:
     from datasnap.repository import Repository
 
-DAMAGED = "damaged/"
 #: Records that are asked of copies at a time, and held in memory.
 _AT_ONCE = 16
 #: One is enough, unless a pack turns out to be damaged only as it is written anew.

@@ -12,6 +12,7 @@ import datasnap
 from datasnap.errors import SnapshotReplaced
 from datasnap.lifecycle.policy import Policy
 from datasnap.repository import Repository
+from datasnap.storage.pack import DAMAGED
 from tests.lifecycle.erased import places
 
 SECRET = "~~who-was-it~~"
@@ -106,3 +107,11 @@ def test_a_copy_under_another_name_keeps_its_rows_and_is_named(tmp_path: Path) -
     assert repo.verify(deep=True).ok
     assert repo.purge("copy", WHERE).held == 0
     assert places(repo, SECRET) == []
+
+
+def test_packs_that_a_repair_set_aside_go_too(repo: Repository) -> None:
+    with repo.transaction() as tx:
+        tx.write("rides", pa.table({"id": [1, 2], "who": ["Ada", "Bob"]}), key="id")
+    repo.backend.write(DAMAGED + "0" * 64, [b"half of a pack, Ada among it"])
+    repo.purge("rides", "who = 'Ada'")
+    assert repo.backend.list(DAMAGED) == []
