@@ -285,15 +285,16 @@ def _fate(old: int, needed: int) -> Fate:
 def _copies(
     here: Backend, there: Backend, packs: list[PackMove], progress: Progress
 ) -> Iterator[tuple[str, Away]]:
-    """Copy packs as they are, checked; those that an earlier run has copied are there."""
+    """Copy packs as they are, checked; those that an earlier run has copied are there, if they are
+    still what it wrote."""
     for done, pack in enumerate(packs, 1):
         name, size, modified = pack.file
-        if there.size(PACKS + name) != size:
-            try:
-                data = here.read(PACKS + name)
-            except MissingFile:  # garbage was collected meanwhile
-                continue
-            _check(name, data, np.concatenate([pack.away, pack.rest]))
+        try:
+            data = here.read(PACKS + name)
+        except MissingFile:  # garbage was collected meanwhile
+            continue
+        _check(name, data, np.concatenate([pack.away, pack.rest]))
+        if there.size(PACKS + name) != size or there.read(PACKS + name) != data:
             there.write(PACKS + name, [data])
         yield name, Away(_size(there, name), modified)
         progress("packs copied", done, len(packs))

@@ -41,20 +41,24 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
     Raises:
         CorruptData: a ref cannot be read, so that nobody knows what it holds.
     """
-    refs = repository.refs
+    refs, current = repository.refs, repository.replaced.current
+    repository.replaced.refresh()
+
+    def held(*ids: SnapshotId) -> tuple[SnapshotId, ...]:
+        """Snapshots, and those to which a purge that died was about to move what names them."""
+        return tuple(dict.fromkeys([*ids, *map(current, ids)]))
+
     for kind in FOLDERS:
         for name, id in refs.all(kind).items():
-            yield Root(kind, name, (id,))
+            yield Root(kind, name, held(id))
     for file in repository.backend.list(MERGING):
         branch = unquote(file.name)
         found = read_pending(repository.backend, branch)
         if found is not None:
             base = found[0].base_id
-            yield Root("merge", branch, (found[0].theirs_id, *((base,) if base else ())))
-    repository.replaced.refresh()
+            yield Root("merge", branch, held(found[0].theirs_id, *((base,) if base else ())))
     for kind, name in refs.logged():
         for number, entry in enumerate(refs.log(kind, name)):
             if entry.stored and entry.stored <= logged_since:
                 break
-            current = tuple(map(repository.replaced.current, entry.snapshots))
-            yield Root("reflog", f"{name}@{{{number}}}", current)
+            yield Root("reflog", f"{name}@{{{number}}}", tuple(map(current, entry.snapshots)))

@@ -325,6 +325,29 @@ def test_a_crash_leaves_copies_and_the_next_run_removes_them(
     all_read(datasnap.open(repo.url), line)
 
 
+def test_a_copy_that_a_crash_left_is_not_trusted(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    place = tmp_path / "archive"
+
+    def crash(name: str) -> None:
+        if name == "archive.copied":
+            raise KeyboardInterrupt
+
+    failpoints.watch(crash)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            repo.archive(str(place), LAST)
+    finally:
+        failpoints.watch(None)
+    for pack in (place / "packs").iterdir():
+        data = bytearray(pack.read_bytes())
+        data[20] ^= 1
+        pack.write_bytes(data)
+    datasnap.open(repo.url).archive(str(place), LAST)
+    assert datasnap.open(repo.url).verify(deep=True).ok
+
+
 def test_nothing_is_asked_while_nothing_is_archived(
     repo: Repository, line: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

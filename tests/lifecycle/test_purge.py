@@ -15,6 +15,7 @@ from datasnap.lifecycle.policy import Policy
 from datasnap.repository import Repository
 from datasnap.storage import failpoints
 from tests.lifecycle.erased import places
+from tests.lifecycle.test_gc import age
 
 SECRET = "~~who-was-it~~"
 WHERE = f"who = '{SECRET}'"
@@ -511,3 +512,26 @@ def test_a_purge_that_dies_is_finished_by_the_next(repo: Repository, step: str, 
         assert again.snapshot(ref).table("people").row_count == 51
     with pytest.warns(SnapshotReplaced):
         assert again.snapshot(first).id == again.tags()["v1"]
+
+
+def test_a_purge_that_died_long_ago_is_finished_by_the_next(repo: Repository) -> None:
+    write(repo)
+
+    def die(name: str) -> None:
+        if name == "purge.mapped":
+            raise Died
+
+    failpoints.watch(die)
+    try:
+        with pytest.raises(Died):
+            repo.purge("people", WHERE)
+    finally:
+        failpoints.watch(None)
+    for _ in range(2):
+        age(repo, 400)  # no log holds anything any more
+        datasnap.open(repo.url).gc()
+    repo = datasnap.open(repo.url)
+    repo.purge("people", WHERE)
+    assert places(repo, SECRET) == []
+    assert repo.verify(deep=True).ok
+    assert repo.snapshot().table("people").row_count == 51
