@@ -195,6 +195,14 @@ class PrunedSnapshot(DatasnapError):
         self.snapshot, self.who, self.when = snapshot, who, when
 
 
+class ReceiptMismatch(DatasnapError):
+    """Rows that are not those of a receipt; they are not handed out."""
+
+
+class BrokenPin(DatasnapError):
+    """What a config pins is not there, or is not what was pinned."""
+
+
 class StorageError(DatasnapError):
     """The store below could not do what was asked: disk full, no permission, network down."""
 

@@ -80,13 +80,12 @@ class TableVersion:
 
     @property
     def url(self) -> str:
-        """Its path for whoever reads Parquet by fsspec: pandas, Polars, Hugging Face `datasets`.
+        """Its path for whoever reads Parquet by fsspec: pandas, Hugging Face `datasets`, Polars
+        (with `use_pyarrow=True`).
 
         It names the snapshot by its ID, so it means the same for ever.
         """
-        place = self._repository.url
-        place = place if "://" in place else f"file://{place}"
-        return f"datasnap://{self.snapshot}/{self.name}.parquet::{place}"
+        return f"datasnap://{self.snapshot}/{self.name}.parquet::{self._repository.url}"
 
     def to_arrow(
         self,

@@ -28,11 +28,12 @@ def remember_signing() -> None:
     _sign[:] = [True]
 
 
-def the_repository() -> Repository:
-    """The repository that the command line, DATASNAP_REPO or the working directory names."""
+def the_repository(place: str | None = None) -> Repository:
+    """The repository that the command line names; else that at a place; None: that which
+    DATASNAP_REPO or the working directory names."""
     from datasnap.places import open_repository
 
-    repository = open_repository(_given[0] if _given else None)
+    repository = open_repository(_given[0] if _given else place)
     if _no_hooks:
         from datasnap.gates.watch import Gate
 

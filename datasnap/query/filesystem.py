@@ -115,12 +115,15 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return [cls._strip_protocol(p) for p in path]
         return str(path).removeprefix(f"{PROTOCOL}://").strip("/")
 
-    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> list[str]:
+    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
         """The files that a path stands for; the path of a table becomes those of its parts.
 
-        DuckDB asks this of every path, patterned or not, before it opens anything.
+        DuckDB asks this of every path, patterned or not, before it opens anything. Who asks for
+        `detail`, as Hugging Face `datasets` does, gets names as they were asked for.
         """
         path = self._strip_protocol(path)
+        if options.pop("detail", False):
+            return super().glob(path, maxdepth=maxdepth, detail=True, **options)
         if path.startswith((_CONTENT, _LOG, _DIFF, _HISTORY)):
             return [path]
         if path.startswith(_CONFLICTS):
@@ -143,9 +146,13 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         if self._is_folder(path):
             return {"name": path, "size": 0, "type": "directory"}
+        found = {"name": path, "type": "file", "mtime": 0, "created": 0}
         made = self._made_file(path)
-        size = self._file(path)[0].size if made is None else len(made)
-        return {"name": path, "size": size, "type": "file", "mtime": 0, "created": 0}
+        if made is not None:
+            return {**found, "size": len(made)}
+        content = self._by_content(path)
+        # By its ETag `datasets` knows whether what it keeps of the path is still the same.
+        return {**found, "size": self._file(content)[0].size, "ETag": content}
 
     def modified(self, path: str) -> datetime:
         """Always the same: what a path resolves to never changes."""
@@ -191,13 +198,16 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _file(self, path: str) -> tuple[VirtualFile, str]:
         """The layout of the file at a path, and the table's name for messages."""
-        if not path.startswith(_CONTENT):
-            path = _content_path(self._find(path), None)
+        path = self._by_content(path)
         if path not in self._files:
             while len(self._files) >= _MAX_FILES:
                 self._files.pop(next(iter(self._files)), None)
             self._files[path] = self._build(path)
         return self._files[path]
+
+    def _by_content(self, path: str) -> str:
+        """The path of a table's file that means the same for ever."""
+        return path if path.startswith(_CONTENT) else _content_path(self._find(path), None)
 
     def _build(self, path: str) -> tuple[VirtualFile, str]:
         try:

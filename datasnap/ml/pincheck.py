@@ -1,0 +1,91 @@
+"""What is to be known of a pin: whether it holds, and whether it is the newest of its ref."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from datasnap.errors import BrokenPin, DatasnapError, PrunedSnapshot, UnknownName
+from datasnap.ml.load import Located, locate, open_pin
+from datasnap.ml.pins import Pinned, read_pins
+from datasnap.snapshots.history import added, merge_bases
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+#: ok: it holds, and is the newest. behind: its ref has moved on. apart: its ref does not lead to
+#: it. purged: rows were erased, and another snapshot stands for it. pruned: its data were let go.
+#: missing: there is no such snapshot, table, ref or repository. different: the table has another
+#: ID.
+Status = Literal["ok", "behind", "apart", "purged", "pruned", "missing", "different"]
+
+
+class Checked(NamedTuple):
+    """A pin, and what was found.
+
+    Attributes:
+        newest: the snapshot that its ref is at; "": it has none, or that was not looked for.
+        reason: what is wrong, in one line; "": nothing is.
+    """
+
+    pinned: Pinned
+    status: Status
+    newest: str
+    reason: str
+
+
+def check_pins(files: Iterable[Path], open_: Callable[[Pinned], Repository]) -> Iterator[Checked]:
+    """What is to be known of the pins of configs.
+
+    Raises:
+        As `read_pins`: a config that pins nothing is an error, not a pin that does not hold.
+    """
+    for file in files:
+        for pinned in read_pins(file):
+            try:
+                yield check_pin(pinned, open_(pinned))
+            except DatasnapError as error:  # its repository cannot be opened or read
+                yield Checked(pinned, "missing", "", error.message)
+
+
+def check_pin(pinned: Pinned, repository: Repository) -> Checked:
+    """What is to be known of a pin."""
+    pin = pinned.pin
+    located = locate(repository, pin.snapshot)
+    if located is not None and located.replaced is not None:
+        notice = located.replaced.notice()
+        return Checked(pinned, "purged", notice.new, str(notice))
+    try:
+        open_pin(pinned, repository)
+    except PrunedSnapshot as error:
+        return Checked(pinned, "pruned", "", error.message)
+    except BrokenPin as error:
+        return Checked(pinned, "missing" if located is None else "different", "", error.message)
+    except UnknownName as error:
+        return Checked(pinned, "missing", "", error.message)
+    return _compare(pinned, repository, located) if pin.ref else Checked(pinned, "ok", "", "")
+
+
+def _compare(pinned: Pinned, repository: Repository, located: Located | None) -> Checked:
+    """Where a pin that holds is on the way to the newest of its ref."""
+    assert located is not None
+    pin = pinned.pin
+    try:
+        newest = repository.resolve(pin.ref)
+    except UnknownName as error:
+        return Checked(pinned, "missing", "", f"{error.message}, which the pin follows")
+    if newest == located.id:
+        return Checked(pinned, "ok", newest.hex(), "")
+    if located.id not in merge_bases(repository.objects, located.id, newest):
+        reason = f"{pin.ref} is at {newest.hex()[:12]}, which does not come from it"
+        return Checked(pinned, "apart", newest.hex(), reason)
+    count = sum(1 for _ in added(repository.objects, located.id, newest))
+    entry = repository.tree(newest).entries.get(pin.table)
+    if entry is None:
+        what = f"has no {pin.table} any more"
+    else:
+        what = "has the same data" if entry.id.hex() == pin.table_id else "has other data"
+    plural = "s" * (count != 1)
+    reason = f"{count:,} snapshot{plural} behind {pin.ref}, which {what} ({newest.hex()[:12]})"
+    return Checked(pinned, "behind", newest.hex(), reason)
