@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from datasnap.diff.tables import Diff, TableDiff
     from datasnap.errors import DatasnapError, MergeConflict
     from datasnap.merges import Merge
+    from datasnap.ml.load import load
+    from datasnap.ml.records import RunRecord
+    from datasnap.ml.run import Run, run
     from datasnap.places import init_repository as init
     from datasnap.places import open_repository as open  # noqa: A004
     from datasnap.repository import Repository
@@ -33,13 +36,17 @@ _PUBLIC = {
     "Merge": ("datasnap.merges", "Merge"),
     "MergeConflict": ("datasnap.errors", "MergeConflict"),
     "Repository": ("datasnap.repository", "Repository"),
+    "Run": ("datasnap.ml.run", "Run"),
+    "RunRecord": ("datasnap.ml.records", "RunRecord"),
     "Snapshot": ("datasnap.versions", "Snapshot"),
     "TableChange": ("datasnap.transaction", "TableChange"),
     "TableDiff": ("datasnap.diff.tables", "TableDiff"),
     "TableVersion": ("datasnap.versions", "TableVersion"),
     "Transaction": ("datasnap.transaction", "Transaction"),
     "init": ("datasnap.places", "init_repository"),
+    "load": ("datasnap.ml.load", "load"),
     "open": ("datasnap.places", "open_repository"),
+    "run": ("datasnap.ml.run", "run"),
 }
 
 __all__ = [
@@ -48,13 +55,17 @@ __all__ = [
     "Merge",
     "MergeConflict",
     "Repository",
+    "Run",
+    "RunRecord",
     "Snapshot",
     "TableChange",
     "TableDiff",
     "TableVersion",
     "Transaction",
     "init",
+    "load",
     "open",
+    "run",
 ]
 
 

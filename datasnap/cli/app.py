@@ -15,12 +15,15 @@ from datasnap.cli import (
     gates,
     gc,
     history,
+    launch,
     merge,
     past,
+    pin,
     purge,
     refs,
     replay,
     retention,
+    runs,
     signing,
     store,
     undo,
@@ -85,6 +88,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "branch": refs.branch,
     "switch": refs.switch,
     "tag": refs.tag,
+    "pin": pin.pin,
     "pins": refs.pins,
     "merge": merge.merge,
     "conflicts": merge.conflicts,
@@ -112,6 +116,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "copy": edit.copy,
     "set-key": edit.set_key,
     "drop": edit.drop,
+    "run": launch.run,
+    "runs": runs.runs,
     "check": gates.check,
     "checks": gates.checks,
     "publish": gates.publish,
@@ -133,5 +139,10 @@ _COMMITS = {
     *("append", "upsert", "delete", "update", "add-column", "drop-column", "rename-column"),
     *("cast-column", "transform", "filter", "sample", "copy", "set-key", "drop", "optimize"),
 }
+#: Verbs whose last words are another program's, options too.
+_PASSES_ON = {"run"}
 for _verb, _function in _VERBS.items():
-    app.command(_verb)(signable(_function) if _verb in _COMMITS else _function)
+    _settings = {"allow_interspersed_args": False} if _verb in _PASSES_ON else {}
+    app.command(_verb, context_settings=_settings)(
+        signable(_function) if _verb in _COMMITS else _function
+    )
