@@ -104,8 +104,13 @@ class Index:
         quarantine.
         """
         packs = self.uncovered()
-        if packs:
-            self.add(packs)
+        if not packs:
+            return
+        self.add(packs)
+        there = {file.name for file in self._backend.list(PACKS)}
+        gone = [name for name, _ in packs if name not in there]
+        if gone:  # their writer has given up meanwhile
+            self.replace(gone, [])
 
     def uncovered(self) -> list[tuple[str, Entries]]:
         """Packs that no index file covers and that are not in quarantine, with their entries."""
@@ -186,15 +191,25 @@ class Index:
 
     def replace(self, old: list[str], new: list[tuple[str, Entries]]) -> None:
         """Name new packs in the place of old ones: in one file, before the others go."""
-        self.refresh()
-        gone, files = set(old), list(self._tables)
-        packs = {name: entries for name, entries in self.packs().items() if name not in gone}
-        written = self._write([*packs.items(), *new])
-        failpoint("index.replaced")
-        self._remove([name for name in files if name != written])
+        gone = set(old)
+        while True:
+            self.refresh()
+            files = list(self._tables)
+            packs = {name: found for name, found in self.packs().items() if name not in gone}
+            written = self._write(list({**packs, **dict(new)}.items()))
+            failpoint("index.replaced")
+            self._remove([name for name in files if name != written])
+            # A merge that was under way may have named the old ones again (see `_merge`).
+            self.refresh()
+            if gone.isdisjoint(self._names()):
+                return
 
     def _merge(self) -> None:
-        """One file for the small ones. The new is there before the old go."""
+        """One file for the small ones. The new is there before the old go.
+
+        If one of those is gone by then, packs may be, too, which were known when this began: what
+        took its place names all the others.
+        """
         self.refresh()  # what was collected meanwhile is not to be named again
         tables = self._tables
         old = sorted(tables, key=lambda name: len(tables[name].prefixes))
@@ -209,7 +224,11 @@ class Index:
                 if pack not in self._gone:
                     packs[pack] = table.entries[table.owners == number]
         written = self._write(list(packs.items()))
-        self._remove([name for name in old if name != written])
+        there = {file.name for file in self._backend.list(INDEX)}
+        if there.issuperset(old):
+            self._remove([name for name in old if name != written])
+        elif written not in old:
+            self._remove([written])
 
     def _remove(self, names: list[str]) -> None:
         with self._lock:

@@ -225,6 +225,11 @@ class Store:
             self._index.refresh()
         unknown = [name for name in names if not self._index.covers(name)]
         self.backend.delete(*(PACKS + name for name in unknown))
+        if unknown:
+            self._index.refresh()
+        named = [name for name in unknown if self._index.covers(name)]
+        if named:  # just now
+            self.retire_packs(named, [])
 
     def locate(self, id: bytes) -> Location:
         """Where a record lies.

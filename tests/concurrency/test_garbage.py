@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,11 @@ import pytest
 import datasnap
 from datasnap.errors import Conflict, DatasnapError
 from datasnap.repository import Repository
-from datasnap.storage.index import MAX_FILES
+from datasnap.storage import CHUNK, MissingRecord
+from datasnap.storage.index import MAX_FILES, Index
+from datasnap.storage.pack import Entries
+from datasnap.storage.quarantine import quarantined
+from tests.lifecycle.test_gc import age
 
 NOW = timedelta(0)
 ROWS = pa.table({"id": range(500), "x": [i * 7 % 100 for i in range(500)]})
@@ -81,6 +86,78 @@ def test_a_writer_that_slept_does_not_name_what_went(location: str) -> None:
     with datasnap.open(location).transaction("main") as tx:
         tx.write("rows", ROWS, key="id")
     check(location)
+
+
+def test_a_merge_of_indexes_beside_a_collection_names_nothing_that_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merger, write = a_repository_with_garbage(str(tmp_path / "repo")), Index._write
+    age(merger, 8)
+    done: list[str] = []
+
+    def collect_first(index: Index, packs: list[tuple[str, Entries]]) -> str:
+        if not done and len(packs) > 2:  # of a merge
+            done.append("")
+            datasnap.open(merger.url).gc(reflog=NOW)
+        return write(index, packs)
+
+    monkeypatch.setattr(Index, "_write", collect_first)
+    for turn in range(2 * MAX_FILES):
+        with merger.transaction("main", message=f"{turn}") as tx:
+            tx.write("kept", pa.table({"id": [turn]}))
+    repo = datasnap.open(merger.url)
+    assert quarantined(repo.backend)
+    assert quarantined(repo.backend).keys().isdisjoint(repo.store.packs())
+    assert repo.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_packs_of_a_writer_that_gave_up_are_not_named(
+    location: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Somebody who has lost the index meets them just as they go."""
+    repo = a_repository_with_garbage(location)
+    write, other = Index._write, datasnap.open(location)
+    session = other.store.session()
+    session.add(bytes(32), CHUNK, [b"x"])
+    session._seal(CHUNK)
+    session._wait()
+
+    def abort(index: Index, packs: list[tuple[str, Entries]]) -> str:
+        monkeypatch.setattr(Index, "_write", write)
+        if when == "before":
+            session.abort()
+        name = write(index, packs)
+        if when == "after":
+            session.abort()
+        return name
+
+    monkeypatch.setattr(Index, "_write", abort)
+    with pytest.raises(MissingRecord):
+        repo.store.locate(bytes(range(32)))
+    fresh = datasnap.open(location)
+    assert set(fresh.store.packs()) == {file.name for file in fresh.backend.list("packs/")}
+    assert not fresh.verify().warnings
+
+
+def test_a_writer_that_gives_up_looks_whether_its_packs_were_named(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, other = a_repository_with_garbage(location), datasnap.open(location)
+    session = other.store.session()
+    session.add(bytes(32), CHUNK, [b"x"])
+    session._seal(CHUNK)
+    session._wait()
+    delete = other.backend.delete
+
+    def adopt_first(*paths: str) -> None:
+        monkeypatch.setattr(other.backend, "delete", delete)
+        repo.store._index.adopt_packs()
+        delete(*paths)
+
+    monkeypatch.setattr(other.backend, "delete", adopt_first)
+    session.abort()
+    assert not datasnap.open(location).verify().warnings
 
 
 def test_garbage_in_quarantine_is_taken_along_by_who_needs_it(location: str) -> None:
