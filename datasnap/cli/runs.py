@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +11,15 @@ import msgspec
 import typer
 
 from datasnap.cli.options import Json, the_repository
-from datasnap.cli.output import hint, plain, plural, print_json, print_table, say, size, when
+from datasnap.cli.output import console, hint, plain, plural, print_json, print_table, say, size
 from datasnap.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from datasnap.ml.records import RunRecord
     from datasnap.repository import Repository
 
-#: Metrics that the list of runs shows.
-_KEY_METRICS = 2
+#: A terminal of so many columns has room for further metrics in the list of runs.
+_WIDE = 100
 _COLOURS = {"running": "blue", "finished": "green", "failed": "red", "killed": "magenta"}
 
 
@@ -27,9 +27,9 @@ def runs(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[show ID | compare A B | best | save ID NAME FILE | rm ID]",
-            help="What to do; nothing: list the runs, newest first. An ID may be cut short; a "
-            "name means its newest run.",
+            metavar="[ACTION]",
+            help="show ID; compare A B; best --metric NAME; save ID ARTIFACT FILE; rm ID. None: "
+            "list the runs, newest first. An ID may be cut short; a name means its newest run.",
             show_default=False,
         ),
     ] = None,
@@ -142,7 +142,7 @@ def _print_list(found: Sequence[RunRecord], wanted: _Wanted, metric: str = "") -
         [
             run.id,
             Text.from_markup(status(run)),
-            when(run.started),
+            _when(run.started),
             took(run),
             (run.snapshot or "")[:8],
             *(number(run.metrics.get(name)) for name in metrics),
@@ -162,7 +162,14 @@ def _key_metrics(found: Sequence[RunRecord]) -> list[str]:
     for run in found:
         for name in run.metrics:
             count[name] = count.get(name, 0) + 1
-    return sorted(count, key=lambda name: -count[name])[:_KEY_METRICS]
+    return sorted(count, key=lambda name: -count[name])[: 3 if console().width >= _WIDE else 1]
+
+
+def _when(time: datetime) -> str:
+    """A time in the reader's own zone, in few characters."""
+    local = time.astimezone()
+    same_year = local.year == datetime.now(local.tzinfo).year
+    return f"{local:%m-%d %H:%M}" if same_year else f"{local:%Y-%m-%d}"
 
 
 def _show(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:

@@ -113,6 +113,8 @@ class Recorder:
     def write(self) -> None:
         """Write what was noted since. Where that fails it is kept for later, with a warning: a
         training is not to end because of its record."""
+        if self._process != os.getpid():  # one that was forked from it
+            return
         try:
             self._write({})
         except (DatasnapError, OSError) as error:
@@ -135,7 +137,7 @@ class Recorder:
         self._write(last)
 
     def _write_after(self, seconds: float) -> None:
-        if self._process == os.getpid() and time.monotonic() - self._written >= seconds:
+        if time.monotonic() - self._written >= seconds:
             self.write()
 
     def _write(self, changed: Row) -> None:
@@ -198,7 +200,10 @@ class Recorder:
                     found |= _environment_rows(self._repository, note.hash, note.content)
             return found
 
-        tables.add(self._repository, all_rows, f"run {self._id}: {', '.join(made)}")
+        parts = {tables.METRICS: "metrics", tables.READS: "reads"}
+        said = [word for name, word in parts.items() if name in made] + sorted(changed)
+        what = str(changed.get("status") or ", ".join(said))
+        tables.add(self._repository, all_rows, f"run {self._id}: {what}")
 
     def _pin(self, read: Read) -> None:
         """Hold the snapshot. Where that fails (another repository that may only be read) the run

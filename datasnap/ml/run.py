@@ -81,7 +81,8 @@ def run(
         name: what it is called; several runs may be called the same.
         params: a (nested) dict, dataclass, Namespace, pydantic model or OmegaConf config; or the
             path of a YAML, TOML or JSON file.
-        repo: where it is recorded, open or its place; None: as `datasnap.open`.
+        repo: where it is recorded, open or its place; None: where the run is that it is in, or
+            else as `datasnap.open`.
     """
     return Run(name, params, repo)
 
@@ -182,11 +183,13 @@ class Run:
         if self.id:
             raise UsageError("this run has ended", hint="Make another: datasnap.run(…)")
         self._outer = reads.current()
-        which = self._outer.which if self._outer and not here.joined else None
-        if which and self._outer:
+        which = self._outer.which if self._outer else None
+        if self._outer and which and not here.joined:
             self._join(self._outer, which)
             here.joined = True
         else:
+            if self._repo is None and which:
+                self._repo = which.repository
             self._begin()
         here.active = self
         return self
@@ -246,7 +249,7 @@ class Run:
             StorageError, Conflict: its end cannot be recorded.
         """
         journal, recorder = self._journal, self._recorder
-        if journal is None:
+        if journal is None or _here().active is not self:  # a fork of the process that began it
             return
         self._journal = _here().active = None
         if recorder is None:

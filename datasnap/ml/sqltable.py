@@ -31,7 +31,7 @@ def runs_table(repository: Repository) -> pa.Table:
         "snapshot": _texts(run.snapshot for run in found),
         "snapshots": pa.array([run.snapshots for run in found], pa.list_(pa.string())),
         "tables": pa.array([_tables(run) for run in found], pa.list_(pa.string())),
-        "params": _nested([run.params for run in found]),
+        "params": _nested([run.params or None for run in found]),
         "metrics": _numbers([run.metrics for run in found]),
         "model": _texts(run.model.hash if run.model else None for run in found),
         "commit": _texts(run.code.commit for run in found),

@@ -16,13 +16,17 @@ them, and `datasnap_runs@runs` names a table.
 
 from __future__ import annotations
 
+import fcntl
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from blake3 import blake3
 
+from datasnap.config import cache_folder
 from datasnap.errors import Conflict
 from datasnap.snapshots.objects import Table
 from datasnap.transaction import Transaction
@@ -103,6 +107,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 #: How long a writer tries again while others are quicker, in seconds.
 _PATIENCE = 120.0
 _LONGEST_PAUSE = 1.0
+_LONGEST_TURN = 5.0
 
 Rows = Mapping[str, pa.Table | pa.RecordBatchReader]
 
@@ -128,7 +133,7 @@ def change(repository: Repository, make: Callable[[Transaction], None], message:
     end, pause = time.monotonic() + _PATIENCE, 0.01
     while True:
         try:
-            with _transaction(repository, message) as tx:
+            with _turn(repository), _transaction(repository, message) as tx:
                 make(tx)
             return
         except Conflict:
@@ -160,6 +165,30 @@ def manifest_of(repository: Repository, name: str) -> Table | None:
     ref = repository.refs.read("run", REF)
     entry = repository.tree(ref.snapshot).entries.get(name) if ref else None
     return repository.objects.get(entry.id, Table) if entry else None
+
+
+@contextmanager
+def _turn(repository: Repository) -> Iterator[None]:
+    """Let the writers of this user on this machine take turns, where that can be done: they would
+    else do each other's work in vain. What keeps them apart is the swap of the ref."""
+    name = blake3(repository.url.encode()).hexdigest()[:32]
+    with ExitStack() as held:
+        with suppress(OSError):
+            folder = cache_folder() / "runs"
+            folder.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context((folder / f"{name}.lock").open("wb"))
+            _lock(file.fileno())
+        yield
+
+
+def _lock(file: int) -> None:
+    """Lock a file, unless another process keeps it for too long: that may be stopped."""
+    end = time.monotonic() + _LONGEST_TURN
+    while time.monotonic() < end:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.005)
 
 
 def _transaction(repository: Repository, message: str) -> Transaction:

@@ -1,0 +1,136 @@
+"""The verbs run and runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.repository import Repository
+from tests.cli.test_verbs import Shell
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A repository with two runs, first and second, of two versions of a table."""
+    monkeypatch.chdir(tmp_path)
+    repo = datasnap.init(tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    for name, lr, auc in (("first", 0.1, 0.8), ("second", 0.2, 0.9)):
+        with repo.transaction("main", message=name) as tx:
+            tx.write("rides", pa.table({"id": [1, 2, 3], "x": [lr, 1.0, 2.0]}), key="id")
+        with datasnap.run(name, {"lr": lr, "tree": {"depth": 3}}, repo=repo) as run:
+            repo.table("rides").to_arrow(["x"])
+            run.log({"auc": auc, "loss": 1 - auc})
+            run.save_model("model.bin")
+    return repo
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_runs_are_listed_newest_first_in_80_columns(repo: Repository, shell: Shell) -> None:
+    said = shell("runs").splitlines()
+    assert said[0].split() == [
+        *("run", "status", "started", "took", "snapshot", "auc", "loss", "name"),
+    ]
+    assert re.match(r"\d{8}-\d{6}-\w{4}  finished  .* 0\.9 +0\.1 +second", said[1])
+    assert said[2].rstrip().endswith("first")
+    assert max(map(len, said)) <= 100
+    listed = json.loads(shell("runs", "--json"))
+    assert [run["name"] for run in listed] == ["second", "first"]
+    assert listed[0]["params"] == {"lr": 0.2, "tree": {"depth": 3}}
+    assert listed[0]["snapshot"] == repo.snapshot().id
+    assert "older" in shell("runs", "--limit", 1)
+
+
+def test_a_run_is_shown(repo: Repository, shell: Shell) -> None:
+    said = shell("runs", "show", "first")
+    for part in ("finished", "tree.depth", "0.8", "rides", "model.bin", repo.runs()[1].id):
+        assert part in said
+    shown = json.loads(shell("runs", "show", repo.runs()[1].id[:-1], "--json"))
+    assert shown["metrics"] == {"auc": 0.8, "loss": pytest.approx(0.2)}
+    assert shown["reads"][0]["columns"] == ["x"]
+    assert "unknown run" in shell.fails("runs", "show", "third")
+
+
+def test_two_runs_are_shown_side_by_side(repo: Repository, shell: Shell) -> None:
+    said = shell("runs", "compare", "first", "second")
+    assert re.search(r"lr +0\.1 +0\.2", said)
+    assert re.search(r"auc +0\.8 +0\.9 +\+0\.1", said)
+    assert re.search(r"loss +0\.2 +0\.1 +−0\.1", said)
+    assert "~1 row" in said
+    assert "x 1" in said
+    assert "tree.depth" not in said
+    assert "python" not in said
+    everything = shell("runs", "compare", "first", "second", "--all")
+    assert "tree.depth" in everything
+    assert "python" in everything
+    found = json.loads(shell("runs", "compare", "first", "second", "--json"))
+    assert found["data"][0]["changes"]["changed"] == 1
+    assert {"name": "lr", "a": 0.1, "b": 0.2, "differs": True} in found["params"]
+
+
+def test_the_best_run_is_found(repo: Repository, shell: Shell) -> None:
+    best = [run["name"] for run in json.loads(shell("runs", "best", "--metric", "auc", "--json"))]
+    assert best == ["second", "first"]
+    said = shell("runs", "best", "-m", "loss", "--min").splitlines()
+    assert said[1].rstrip().endswith("second")
+    assert "unknown metric 'acu'" in shell.fails("runs", "best", "--metric", "acu")
+    assert "by which metric" in shell.fails("runs", "best", code=2)
+
+
+def test_what_a_run_saved_is_written_to_a_file(repo: Repository, shell: Shell) -> None:
+    shell("runs", "save", "first", "model.bin", "back.bin")
+    assert (shell.folder / "back.bin").read_bytes() == b"weights"
+    assert "unknown artifact" in shell.fails("runs", "save", "first", "modl", "x")
+
+
+def test_a_run_is_removed(repo: Repository, shell: Shell) -> None:
+    assert "Removed run" in shell("runs", "rm", "first")
+    assert [run.name for run in repo.runs()] == ["second"]
+    assert len(repo.pins()) == 1
+    assert "say: datasnap runs rm ID" in shell.fails("runs", "rm", code=2)
+    assert "unknown action" in shell.fails("runs", "remove")
+
+
+def test_a_command_is_run_and_its_exit_code_passed_on(repo: Repository, shell: Shell) -> None:
+    (shell.folder / "params.toml").write_text("lr = 0.5\n")
+    code = "import sys; print('done', sys.argv[1:]); sys.exit(3)"
+    words = ["run", "--name", "third", "--params", "params.toml"]
+    shell(*words, "--", sys.executable, "-c", code, "--name", "x", code=3)
+    assert re.search(r"Run \S+ failed after \d", shell.errors)
+    run = repo.runs()[0]
+    assert (run.name, run.status, run.error, run.exit_code) == ("third", "failed", "exit code 3", 3)
+    assert run.params == {"lr": 0.5}
+    assert run.command[-2:] == ("--name", "x")
+
+
+def test_a_command_needs_no_dashes_and_may_be_recorded_elsewhere(
+    repo: Repository, shell: Shell, tmp_path: Path
+) -> None:
+    other = datasnap.init(tmp_path / "other")
+    said = shell("run", "--repo", tmp_path / "other", "--json", "true")
+    assert json.loads(said)["status"] == "finished"
+    assert [run.name for run in other.runs()] == ["true"]
+    assert "there is no program" in shell.fails("run", "--", "no-such-program", code=2)
+    assert len(other.runs()) == 1
+
+
+def test_runs_are_queried_as_the_help_says(repo: Repository, shell: Shell) -> None:
+    query = "SELECT params.lr, metrics.auc, snapshot FROM runs() ORDER BY 2 DESC"
+    rows = json.loads(shell("sql", query, "--json"))
+    assert [(row["lr"], row["auc"]) for row in rows] == [(0.2, 0.9), (0.1, 0.8)]
+
+
+def test_a_repository_without_runs_says_so(tmp_path: Path, shell: Shell) -> None:
+    datasnap.init(tmp_path)
+    assert "No run was recorded yet" in shell("runs")
+    assert json.loads(shell("runs", "--json")) == []

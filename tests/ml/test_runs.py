@@ -1,0 +1,551 @@
+"""Runs: what is recorded, when, and how it is found again."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.errors import AmbiguousId, BadInput, CorruptData, UnknownName, UsageError
+from datasnap.ml import reads, tables
+from datasnap.ml.artifacts import hash_path, read_artifact
+from datasnap.ml.code import this_code
+from datasnap.ml.params import plain_params
+from datasnap.ml.processes import is_gone, this_process
+from datasnap.ml.records import environment_of
+from datasnap.repository import Repository
+from tests.conftest import write
+
+
+@pytest.fixture
+def rides_repo(repo: Repository) -> Repository:
+    """Two tables, and a second version of one on main; `old` is a tag of the first."""
+    write(repo, "zones", pa.table({"z": [1, 2]}))
+    write(repo, "rides", pa.table({"id": [1, 2, 3], "x": [0.1, 0.2, 0.3]}), key="id")
+    repo.tag("old")
+    write(repo, "rides", pa.table({"id": [1, 2, 3], "x": [0.1, 5.0, 0.3], "y": [1, 2, 3]}))
+    return repo
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not reads.is_active()
+    assert reads.VARIABLE not in os.environ
+
+
+def test_a_run_is_there_with_all_that_it_was(rides_repo: Repository, tmp_path: Path) -> None:
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"weights")
+    with datasnap.run("gbm", {"lr": 0.1, "tree": {"depth": 3}}, repo=rides_repo) as run:
+        rides_repo.table("rides").to_arrow(["x"])
+        run.log({"auc": 0.5, "loss": 2}, step=1)
+        run.log({"auc": 0.9}, step=2)
+        saved = run.save_model(model)
+    (record,) = rides_repo.runs()
+    assert rides_repo.run_record(run.id) == record
+    assert (record.id, record.name, record.status, record.error) == (run.id, "gbm", "finished", "")
+    assert record.params == {"lr": 0.1, "tree": {"depth": 3}}
+    assert record.metrics == run.metrics == {"auc": 0.9, "loss": 2.0}
+    (read,) = record.reads
+    assert (read.table, read.columns, read.repository) == ("rides", ("x",), "")
+    head = rides_repo.snapshot()
+    assert (read.snapshot, read.table_id) == (head.id, head.table("rides").id)
+    assert record.snapshots == run.snapshots == [head.id]
+    assert record.artifacts == (saved,)
+    assert record.model == saved
+    assert record.folder == str(tmp_path)
+    assert record.user
+    assert record.host
+    assert record.command
+    assert record.ended is not None
+    assert record.duration == record.ended - record.started
+    environment = environment_of(rides_repo, record)
+    assert environment.packages["datasnap"] == datasnap.__version__
+    assert environment.cpus == os.cpu_count()
+    assert environment.hash == record.environment
+
+
+def test_metrics_are_kept_by_step_and_as_what_they_are(repo: Repository) -> None:
+    with datasnap.run(repo=repo) as run:
+        for step in range(3):
+            run.log({"loss": 1 / (step + 1)}, step=step)
+        run.log({"odd": math.nan, "end": -math.inf})
+    history = repo.run_metrics(run.id)
+    assert history.filter(pa.compute.equal(history["name"], "loss"))["step"].to_pylist() == [
+        0,
+        1,
+        2,
+    ]
+    metrics = repo.run_record(run.id).metrics
+    assert metrics["loss"] == pytest.approx(1 / 3)
+    assert math.isnan(metrics["odd"])
+    assert metrics["end"] == -math.inf
+    with datasnap.run(repo=repo) as run, pytest.raises(UsageError, match="'name' is no number"):
+        run.log({"name": "0.5"})
+
+
+def test_logging_is_no_commit_for_each_call(repo: Repository) -> None:
+    with datasnap.run(repo=repo) as run:
+        for step in range(500):
+            run.log({"loss": step}, step=step)
+    assert repo.run_metrics(run.id).num_rows == 500
+    assert len(list(repo.refs.log("run", tables.REF))) <= 5
+
+
+def test_a_run_that_is_left_by_an_exception_failed_and_says_why(repo: Repository) -> None:
+    with pytest.raises(ValueError, match="no such column"), datasnap.run(repo=repo):
+        raise ValueError("no such column")
+    with pytest.raises(KeyboardInterrupt), datasnap.run(repo=repo):
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit), datasnap.run(repo=repo):
+        raise SystemExit(0)
+    ended = [(run.status, run.error) for run in reversed(repo.runs())]
+    assert sorted(ended) == [
+        ("failed", "KeyboardInterrupt"),
+        ("failed", "ValueError: no such column"),
+        ("finished", ""),
+    ]
+
+
+def test_a_run_is_there_while_it_runs(rides_repo: Repository) -> None:
+    run = datasnap.run("notebook", repo=rides_repo).start()
+    try:
+        assert rides_repo.run_record(run.id).status == "running"
+        assert rides_repo.run_record(run.id).ended is None
+        rides_repo.table("rides@old").to_arrow()
+        # What is read is known, and held, before it ends: it may crash.
+        old = rides_repo.snapshot("old").id
+        assert rides_repo.run_record(run.id).snapshots == [old]
+        assert rides_repo.pins() == {f"run/{run.id}": old}
+        with pytest.raises(UsageError, match=f"run {run.id} is active"):
+            datasnap.run(repo=rides_repo).start()
+        with pytest.raises(UsageError, match="is running"):
+            rides_repo.remove_run(run.id)
+    finally:
+        run.finish()
+    run.finish()
+    assert rides_repo.run_record(run.id).status == "finished"
+    with pytest.raises(UsageError, match="not active"):
+        run.log({"x": 1})
+
+
+def by_sql(repo: Repository) -> None:
+    repo.sql("SELECT count(*) FROM rides").fetchall()
+
+
+def by_a_macro(repo: Repository) -> None:
+    repo.sql("SELECT * FROM snapshot('rides', 'main')").fetchall()
+
+
+def by_a_schema(repo: Repository) -> None:
+    repo.sql("SELECT * FROM main.rides").fetchall()
+
+
+def by_a_connection(repo: Repository) -> None:
+    repo.connect().execute("SELECT x FROM rides").fetchall()
+
+
+def by_the_snapshot(repo: Repository) -> None:
+    repo.snapshot().sql("SELECT * FROM rides").fetchall()
+
+
+def by_batches(repo: Repository) -> None:
+    list(repo.table("rides").to_batches())
+
+
+def by_pandas(repo: Repository) -> None:
+    import pandas
+
+    pandas.read_parquet("datasnap://main/rides.parquet", storage_options={"repository": repo.url})
+
+
+def by_pyarrow(repo: Repository) -> None:
+    import pyarrow.parquet as pq
+
+    from datasnap.query.filesystem import DatasnapFileSystem
+
+    pq.read_table("main/rides.parquet", filesystem=DatasnapFileSystem(repository=repo))
+
+
+def by_export(repo: Repository) -> None:
+    repo.table("rides").export("rides.parquet")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        by_sql,
+        by_a_macro,
+        by_a_schema,
+        by_a_connection,
+        by_the_snapshot,
+        by_batches,
+        by_pandas,
+        by_pyarrow,
+        by_export,
+    ],
+)
+def test_every_way_to_read_a_version_is_noted(rides_repo: Repository, read: object) -> None:
+    with datasnap.run(repo=rides_repo) as run:
+        assert callable(read)
+        read(rides_repo)
+    head = rides_repo.snapshot()
+    seen = {(r.snapshot, r.table, r.table_id) for r in rides_repo.run_record(run.id).reads}
+    assert seen == {(head.id, "rides", head.table("rides").id)}
+
+
+def test_what_hands_out_no_rows_is_no_read(rides_repo: Repository) -> None:
+    with datasnap.run(repo=rides_repo) as run:
+        assert rides_repo.table("rides").row_count == 3
+        rides_repo.connect()
+        rides_repo.sql("SELECT * FROM log()").fetchall()
+        rides_repo.sql("SELECT * FROM runs()").fetchall()
+        with rides_repo.transaction("main") as tx:
+            tx.update("rides", {"x": "x + 1"})
+    assert rides_repo.run_record(run.id).reads == ()
+    assert rides_repo.pins() == {}
+
+
+def test_several_snapshots_are_each_held_until_the_run_is_removed(rides_repo: Repository) -> None:
+    old, new = rides_repo.snapshot("old").id, rides_repo.snapshot().id
+    with datasnap.run(repo=rides_repo) as run:
+        for _ in range(3):
+            rides_repo.table("rides@old").to_arrow()
+            rides_repo.sql("SELECT * FROM rides, zones").fetchall()
+    assert rides_repo.pins() == {f"run/{run.id}": old, f"run/{run.id}/2": new}
+    record = rides_repo.run_record(run.id)
+    assert sorted((r.table, r.snapshot) for r in record.reads) == sorted(
+        [("rides", old), ("rides", new), ("zones", new)]
+    )
+    assert record.snapshot == old
+    assert rides_repo.remove_run(run.id) == record
+    assert rides_repo.runs() == []
+    assert rides_repo.pins() == {}
+
+
+def test_what_a_run_read_outlives_its_branch_and_gc(rides_repo: Repository) -> None:
+    rides_repo.branch("exp")
+    with rides_repo.transaction("exp") as tx:
+        tx.update("rides", {"x": "x * 7"})
+    with datasnap.run(repo=rides_repo) as run:
+        seen = rides_repo.table("rides@exp").to_arrow()
+    rides_repo.delete_branch("exp")
+    rides_repo.gc(grace=timedelta(0), reflog=timedelta(0))
+    again = datasnap.open(rides_repo.url)
+    snapshot = again.run_record(run.id).snapshot
+    assert again.table(f"rides@{snapshot}").to_arrow() == seen
+    assert again.verify().problems == []
+
+
+def test_data_of_another_repository_is_named_and_held_there(
+    rides_repo: Repository, tmp_path: Path
+) -> None:
+    diary = datasnap.init(tmp_path / "diary")
+    with datasnap.run(repo=diary) as run:
+        rides_repo.table("rides").to_arrow()
+    (read,) = diary.run_record(run.id).reads
+    assert read.repository == rides_repo.url
+    assert diary.run_record(run.id).snapshots == []
+    assert rides_repo.pins() == {f"run/{run.id}": read.snapshot}
+
+
+def test_runs_are_found_by_the_beginning_of_their_id_and_by_name(repo: Repository) -> None:
+    ids = []
+    for _ in range(2):
+        with datasnap.run("gbm", repo=repo) as run:
+            ids.append(run.id)
+    assert repo.run_record(ids[0][:-1]).id == ids[0]
+    assert repo.run_record("gbm").id == max(ids)
+    with pytest.raises(AmbiguousId, match="fits 2 runs"):
+        repo.run_record(ids[0][:8])
+    with pytest.raises(UnknownName):
+        repo.run_record("xgb")
+
+
+def test_the_best_run_has_the_highest_value_or_the_lowest(repo: Repository) -> None:
+    for value in (0.7, math.nan, 0.9, 0.8):
+        with datasnap.run(str(value), repo=repo) as run:
+            run.log({"auc": value})
+    assert repo.best_run("auc").name == "0.9"
+    assert repo.best_run("auc", lowest=True).name == "0.7"
+    with pytest.raises(UnknownName, match="metric"):
+        repo.best_run("acu")
+
+
+def test_runs_are_read_by_sql_as_one_writes_it(rides_repo: Repository) -> None:
+    for lr, auc in ((0.1, 0.7), (1, 0.9)):
+        with datasnap.run(f"lr {lr}", {"lr": lr, "m": {"d": 3}}, repo=rides_repo) as run:
+            rides_repo.table("rides").to_arrow()
+            run.log({"auc": auc})
+    with datasnap.run("bare", {"LR": 2, "mixed": "a"}, repo=rides_repo):
+        pass
+    query = "SELECT params.lr, metrics.auc, snapshot FROM runs() ORDER BY 2 DESC NULLS LAST"
+    head = rides_repo.snapshot().id
+    assert rides_repo.sql(query).fetchall() == [
+        (1.0, 0.9, head),
+        (0.1, 0.7, head),
+        (2.0, None, None),
+    ]
+    assert rides_repo.connect().execute(query).fetchall()[0] == (1.0, 0.9, head)
+    nested = rides_repo.sql("SELECT params.m.d, status FROM runs() WHERE name = 'lr 1'")
+    assert nested.fetchall() == [(3, "finished")]
+    values = rides_repo.sql("SELECT name, value FROM runs_metrics() ORDER BY value").fetchall()
+    assert values == [("auc", 0.7), ("auc", 0.9)]
+    stored = "SELECT count(*) FROM snapshot('datasnap_reads', 'runs')"
+    assert rides_repo.sql(stored).fetchall() == [(2,)]
+
+
+def test_sql_over_runs_works_before_the_first_one(repo: Repository) -> None:
+    query = "SELECT params.lr, metrics.auc, snapshot FROM runs() ORDER BY 2 DESC"
+    assert repo.sql(query).fetchall() == []
+    with datasnap.run(repo=repo):
+        assert repo.sql(query).fetchall() == [(None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2.5], [1.0, 2.5]),
+        ([True, False], [True, False]),
+        ([1, "a"], ["1", "a"]),
+        ([[1, 2], []], [[1, 2], []]),
+        ([{"a": 1}, 3], ['{"a":1}', "3"]),
+        ([{}, None], ["{}", None]),
+        ([2**70, 1], [float(2**70), 1.0]),
+        ([[{"a": 1}], None], [[{"a": 1}], None]),
+    ],
+)
+def test_parameters_have_the_narrowest_type_that_holds_them(
+    repo: Repository, values: list[object], expected: list[object]
+) -> None:
+    for number, value in enumerate(values):
+        with datasnap.run(str(number), {"p": value, "other": 1}, repo=repo):
+            pass
+    found = repo.sql("SELECT params.p FROM runs() ORDER BY name").fetchall()
+    assert [row[0] for row in found] == expected
+
+
+def test_the_record_of_runs_is_data_like_any_other(rides_repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(os.urandom(5000))
+    with datasnap.run(repo=rides_repo) as run:
+        rides_repo.table("rides").to_arrow()
+        run.save_model(tmp_path / "model")
+    before = rides_repo.runs()
+    rides_repo.gc(grace=timedelta(0), reflog=timedelta(0))
+    again = datasnap.open(rides_repo.url)
+    assert again.runs() == before
+    assert again.verify(deep=True).problems == []
+    assert "runs" not in again.branches()
+    assert again.snapshot("runs").message.startswith(f"run {run.id}")
+    (record,) = again.runs()
+    assert record.model is not None
+    # No undo takes back what was recorded, unless it is named.
+    assert all(change.kind == "branch" or change.kind == "tag" for change in again.reflog())
+    assert any(change.verb == "record" for change in again.reflog("run:runs"))
+
+
+def test_artifacts_come_back_as_they_were(repo: Repository, tmp_path: Path) -> None:
+    folder = tmp_path / "saved" / "deep"
+    folder.mkdir(parents=True)
+    weights = os.urandom(2_500_000)
+    (folder / "weights.bin").write_bytes(weights)
+    (folder.parent / "config.json").write_text("{}")
+    (folder.parent / "empty").touch()
+    with datasnap.run(repo=repo) as run:
+        run.save_model(folder.parent, name="net")
+        run.save(folder / "weights.bin", name="copy.bin")
+    record = repo.run_record(run.id)
+    by_name = {each.name: each for each in record.artifacts}
+    assert sorted(by_name) == [
+        "copy.bin",
+        "net",
+        "net/config.json",
+        "net/deep/weights.bin",
+        "net/empty",
+    ]
+    assert record.model == by_name["net"]
+    assert by_name["net"].size == len(weights) + 2
+    repo.write_artifact(by_name["net"], tmp_path / "back")
+    assert (tmp_path / "back/deep/weights.bin").read_bytes() == weights
+    assert (tmp_path / "back/empty").read_bytes() == b""
+    assert hash_path(tmp_path / "back") == by_name["net"].hash
+    assert [a.name for a in repo.artifacts(by_name["copy.bin"].hash[:12])] == [
+        "net/deep/weights.bin",
+        "copy.bin",
+    ]
+    with pytest.raises(UnknownName):
+        repo.artifacts("0" * 64)
+
+
+def test_a_file_that_is_saved_again_takes_no_room(repo: Repository, tmp_path: Path) -> None:
+    def pieces() -> int:
+        return tables.read(repo, tables.PIECES, ["piece"]).num_rows
+
+    model = tmp_path / "model.bin"
+    data = bytearray(os.urandom(4 << 20))
+    model.write_bytes(data)
+    with datasnap.run(repo=repo) as run:
+        run.save(model)
+        count, size = pieces(), repo.size().bytes
+        run.save(model, name="again")
+        assert pieces() == count
+        assert repo.size().bytes - size < 20_000
+        data[3_000_000] ^= 1
+        model.write_bytes(data)
+        changed = run.save(model)
+        assert pieces() == count + 1
+    assert b"".join(read_artifact(repo, changed)) == bytes(data)
+    assert len(repo.run_record(run.id).artifacts) == 2
+
+
+def test_what_only_a_removed_run_saved_goes_with_it(repo: Repository, tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    shared.write_bytes(b"shared")
+    own.write_bytes(b"own")
+    with datasnap.run("first", repo=repo) as first:
+        first.save(shared)
+        first.save(own)
+    with datasnap.run("second", repo=repo) as second:
+        kept = second.save(shared)
+    repo.remove_run(first.id)
+    assert b"".join(read_artifact(repo, kept)) == b"shared"
+    with pytest.raises(UnknownName):
+        repo.artifacts(hash_path(own))
+    assert b"own" not in tables.read(repo, tables.PIECES)["bytes"].to_pylist()
+
+
+def test_a_damaged_artifact_is_not_handed_out(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"weights")
+    with datasnap.run(repo=repo) as run:
+        saved = run.save(tmp_path / "model")
+        with pytest.raises(BadInput, match="cannot read"):
+            run.save(tmp_path / "missing")
+    forged = repo.run_record(run.id).artifacts[0]
+    row = {"run": "x", "name": "m", "kind": "file", "hash": "f" * 64, "size": 7, "model": False}
+    pieces = tables.read(repo, tables.ARTIFACTS)["pieces"][0].as_py()
+    listed = tables.table_of(tables.ARTIFACTS, [{**row, "time": forged.time, "pieces": pieces}])
+    tables.add(repo, lambda tx: {tables.ARTIFACTS: listed}, "forged")
+    assert b"".join(read_artifact(repo, saved)) == b"weights"
+    with pytest.raises(CorruptData):
+        repo.write_artifact(repo.artifacts("f" * 64)[0], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@dataclasses.dataclass
+class Config:
+    lr: float
+    path: Path
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Config(0.1, Path("a/b")), {"lr": 0.1, "path": "a/b"}),
+        (argparse.Namespace(lr=1, on=True), {"lr": 1, "on": True}),
+        ({1: {"x": (1, 2)}, "inf": math.inf}, {"1": {"x": [1, 2]}, "inf": "inf"}),
+        (
+            {"n": pa.compute.__name__, "f": __import__("numpy").float32(0.5)},
+            {"n": "pyarrow.compute", "f": 0.5},
+        ),
+    ],
+)
+def test_parameters_may_come_in_many_forms(given: object, expected: dict[str, object]) -> None:
+    assert plain_params(given) == expected
+
+
+def test_parameters_are_read_from_files(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("lr = 0.1\n[tree]\ndepth = 3\n")
+    (tmp_path / "p.json").write_text('{"lr": 0.1, "tree": {"depth": 3}}')
+    (tmp_path / "p.yaml").write_text("lr: 0.1\ntree: {depth: 3}\n")
+    for ending in ("toml", "json", "yaml"):
+        assert plain_params(tmp_path / f"p.{ending}") == {"lr": 0.1, "tree": {"depth": 3}}
+    (tmp_path / "p.yaml").write_text("a: [1\n")
+    for name, why in (
+        ("p.yaml", "not valid"),
+        ("none.json", "cannot read"),
+        ("p.txt", "cannot read"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            plain_params(tmp_path / name)
+    with pytest.raises(UsageError, match="have names"):
+        plain_params([1, 2])
+
+
+def test_the_code_is_the_commit_and_what_differs_from_it(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        named = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *named, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    assert this_code(tmp_path).commit == ""
+    git("init", "-q", "-b", "trunk")
+    (tmp_path / "train.py").write_text("lr = 0.1\n")
+    git("add", "train.py")
+    git("commit", "-qm", "first")
+    git("remote", "add", "origin", "https://ada:secret@example.org/rides.git")
+    clean = this_code(tmp_path)
+    assert (clean.branch, clean.remote, clean.dirty) == (
+        "trunk",
+        "https://example.org/rides.git",
+        False,
+    )
+    assert len(clean.commit) == 40
+    (tmp_path / "train.py").write_text("lr = 0.2\n")
+    (tmp_path / "notes ü.txt").write_text("x")
+    datasnap.init(tmp_path)
+    dirty = this_code(tmp_path)
+    assert "+lr = 0.2" in dirty.diff
+    assert dirty.untracked == ("notes ü.txt",)
+    (tmp_path / "train.py").write_text("x = 1\n" * 300_000)
+    large = this_code(tmp_path)
+    assert large.cut
+    assert len(large.diff) <= 1 << 20
+
+
+def test_secrets_in_the_environment_are_not_recorded(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with datasnap.run(repo=repo) as run:
+        pass
+    environment = environment_of(repo, repo.run_record(run.id))
+    assert environment.variables["CUDA_VISIBLE_DEVICES"] == "3"
+    for name in tables.SCHEMAS:
+        assert "hunter2" not in json.dumps(tables.read(repo, name).to_pylist(), default=str)
+
+
+def test_two_runs_are_compared(rides_repo: Repository) -> None:
+    for name, ref, lr in (("a", "old", 0.1), ("b", "main", 0.2)):
+        with datasnap.run(name, {"lr": lr, "m": {"d": 3}}, repo=rides_repo) as run:
+            rides_repo.table(f"rides@{ref}").to_arrow()
+            rides_repo.table(f"zones@{ref}").to_arrow()
+            run.log({"auc": lr})
+    found = rides_repo.compare_runs("a", "b")
+    assert [(p.name, p.a, p.b) for p in found.params if p.differs] == [("lr", 0.1, 0.2)]
+    assert [p.name for p in found.params] == ["lr", "m.d"]
+    assert [(p.a, p.b) for p in found.metrics] == [(0.1, 0.2)]
+    rides, zones = found.data
+    assert zones.same
+    assert rides.changes is not None
+    assert (rides.changes.changed, rides.changes.columns_added) == (1, ("y",))
+    assert not any(p.differs for p in (*found.code, *found.environment))
+
+
+def test_a_process_is_told_from_one_that_had_its_number() -> None:
+    mine = this_process()
+    assert not is_gone(mine)
+    *machine, number, started = mine.split("/")
+    assert is_gone("/".join([*machine, number, str(int(started) - 1)]))
+    assert not is_gone("/".join(["another boot", *machine[1:], number, "1"]))

@@ -1,0 +1,241 @@
+"""Runs of several processes: subprocesses, workers, kills, many at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.ml import reads
+from datasnap.ml.journal import Collector, Journal, Metric, Read
+from datasnap.ml.launch import launch
+from datasnap.repository import Repository
+from tests.conftest import write
+
+#: Reads in itself, in a worker, and in a subprocess; logs; has a second run of its own.
+SCRIPT = """
+import multiprocessing, os, subprocess, sys, time
+import datasnap
+
+def zones(name):
+    return datasnap.open(sys.argv[1]).table(name).to_arrow().num_rows
+
+if __name__ == "__main__":
+    repo = datasnap.open(sys.argv[1])
+    with datasnap.run("from the script", {"depth": 3}) as run:
+        repo.sql("SELECT * FROM rides").fetchall()
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            pool.map(zones, ["forked"])
+        code = "import datasnap, sys; datasnap.open(sys.argv[1]).table('child').to_arrow(['z'])"
+        subprocess.run([sys.executable, "-c", code, sys.argv[1]], check=True)
+        run.log({"auc": 0.9}, step=1)
+        with open("model.bin", "wb") as file:
+            file.write(b"weights")
+        run.save_model("model.bin")
+    with datasnap.run("of its own") as second:
+        repo.table("zones").to_arrow()
+    sys.exit(7)
+"""
+
+#: What each would else import by itself is imported before it forks.
+MANY = """
+import os, sys
+import datasnap, datasnap.ml.run, datasnap.query.session
+import datasnap.tables.incoming, datasnap.tables.ingest, datasnap.tables.sources
+pids = []
+for number in range(int(sys.argv[2])):
+    pid = os.fork()
+    if pid == 0:
+        repo = datasnap.open(sys.argv[1])
+        with datasnap.run(f"number {number}", {"n": number}, repo=repo) as run:
+            repo.table("rides").to_arrow()
+            run.log({"n": number})
+        os._exit(0)
+    pids.append(pid)
+sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids))
+"""
+
+
+@pytest.fixture
+def tables_repo(repo: Repository) -> Repository:
+    write(repo, "rides", pa.table({"id": [1, 2], "x": [0.5, 1.5]}))
+    for name in ("zones", "forked", "child"):
+        write(repo, name, pa.table({"z": [1, 2]}))
+    return repo
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    return [sys.executable, "train.py"]
+
+
+def test_a_command_is_recorded_with_what_its_subprocesses_read(
+    tables_repo: Repository, script: list[str]
+) -> None:
+    command = [*script, tables_repo.url]
+    done = launch(command, params={"lr": 0.1}, repo=tables_repo)
+    assert done.exit_code == 7
+    own, run = tables_repo.runs()
+    assert run.id == done.run
+    assert (run.name, run.status, run.error) == ("from the script", "failed", "exit code 7")
+    assert run.command == tuple(command)
+    assert run.params == {"lr": 0.1, "depth": 3}
+    assert run.metrics == {"auc": 0.9}
+    assert {read.table for read in run.reads} == {"rides", "forked", "child"}
+    assert {read.columns for read in run.reads if read.table == "child"} == {("z",)}
+    assert run.snapshots == [tables_repo.snapshot().id]
+    assert run.model is not None
+    # Only the first block of the script joined the run.
+    assert (own.name, own.status) == ("of its own", "finished")
+    assert {read.table for read in own.reads} == {"zones"}
+    assert sorted(tables_repo.pins()) == sorted([f"run/{own.id}", f"run/{run.id}"])
+
+
+def test_a_script_that_fails_says_why_in_its_run(repo: Repository) -> None:
+    code = (
+        "import datasnap\nwith datasnap.run() as run: run.log({'a': 1}); raise ValueError('boom')"
+    )
+    done = launch([sys.executable, "-c", code], repo=repo)
+    run = repo.run_record(done.run)
+    assert (done.exit_code, run.status, run.error) == (1, "failed", "ValueError: boom")
+    assert run.metrics == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "error"),
+    [
+        (signal.SIGKILL, "killed", "signal SIGKILL"),
+        (signal.SIGINT, "failed", "KeyboardInterrupt"),
+        (signal.SIGSEGV, "failed", "signal SIGSEGV"),
+    ],
+)
+def test_a_signal_is_recorded_and_passed_on(
+    repo: Repository, number: signal.Signals, status: str, error: str
+) -> None:
+    done = launch(["sh", "-c", f"kill -{number.name[3:]} $$"], repo=repo)
+    run = repo.run_record(done.run)
+    assert (done.exit_code, run.status, run.error) == (128 + number, status, error)
+    assert run.exit_code == 128 + number
+
+
+def test_an_interruption_of_datasnap_reaches_the_command_and_the_record(
+    repo: Repository,
+) -> None:
+    command = [sys.executable, "-m", "datasnap", "-C", repo.url, "run", "--", "sleep", "60"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    _until(lambda: repo.runs() and _children(process.pid))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    (run,) = repo.runs()
+    assert (run.status, run.error) == ("failed", "KeyboardInterrupt")
+
+
+def test_a_run_whose_process_is_gone_was_killed(tables_repo: Repository, tmp_path: Path) -> None:
+    code = (
+        "import datasnap, sys, os, signal\n"
+        "repo = datasnap.open(sys.argv[1])\n"
+        "run = datasnap.run('doomed', repo=repo).start()\n"
+        "repo.table('rides').to_arrow()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tables_repo.url], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (run,) = tables_repo.runs()
+    assert (run.name, run.status, run.ended, run.duration) == ("doomed", "killed", None, None)
+    assert run.snapshot == tables_repo.snapshot().id
+    assert tables_repo.remove_run(run.id).id == run.id
+
+
+@pytest.mark.parametrize(("location", "count"), [("local", 8), ("s3", 3)], indirect=["location"])
+def test_all_runs_of_many_processes_are_there(
+    location: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    repo = datasnap.init(location)
+    write(repo, "rides", pa.table({"id": [1, 2]}))
+    command = [sys.executable, "-c", MANY, location, str(count)]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    runs = datasnap.open(location).runs()
+    assert {run.name for run in runs} == {f"number {n}" for n in range(count)}
+    head = repo.snapshot().id
+    for run in runs:
+        number = int(run.name.removeprefix("number "))
+        assert run.status == "finished"
+        assert run.metrics == {"n": number}
+        assert run.params == {"n": number}
+        assert run.snapshots == [head]
+    assert len(repo.pins()) == count
+
+
+def test_a_run_that_cannot_be_recorded_goes_on_with_a_warning(
+    tables_repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasnap.errors import StorageError
+    from datasnap.ml import tables
+
+    def refuse(*words: object) -> None:
+        raise StorageError("the disk is full")
+
+    with datasnap.run(repo=tables_repo) as run, monkeypatch.context() as broken:
+        broken.setattr(tables, "add", refuse)
+        with pytest.warns(UserWarning, match="cannot be recorded now: the disk is full"):
+            tables_repo.table("rides").to_arrow()
+        run.log({"auc": 0.5})
+    record = tables_repo.run_record(run.id)
+    assert record.metrics == {"auc": 0.5}
+    assert [read.table for read in record.reads] == ["rides"]
+
+
+def test_a_line_that_is_not_whole_yet_is_left_for_later(tmp_path: Path) -> None:
+    journal, collector = Journal(tmp_path), Collector(tmp_path)
+    journal.note(Metric("a", 1.0, None, 5))
+    (file,) = tmp_path.glob("*.jsonl")
+    whole = file.read_bytes()
+    with file.open("ab") as more:
+        more.write(whole[:9])
+    notes, ends = collector.new()
+    assert notes == [Metric("a", 1.0, None, 5)]
+    collector.done(ends)
+    assert collector.new()[0] == []
+    with file.open("ab") as more:
+        more.write(whole[9:] + b"no JSON\n")
+    assert collector.new()[0] == notes
+    # What was not kept is given again.
+    assert collector.new()[0] == notes
+
+
+def test_the_same_read_is_noted_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    read = Read("place", "a" * 64, "rides", "b" * 64, ("x",))
+    assert journal.note(read)
+    assert not journal.note(read)
+    assert journal.note(Read("place", "a" * 64, "rides", "b" * 64, ("y",)))
+
+
+def test_a_worker_that_outlives_its_run_reads_on(tables_repo: Repository, tmp_path: Path) -> None:
+    reads.activate(Journal(tmp_path / "gone"))
+    try:
+        assert tables_repo.table("rides").to_arrow().num_rows == 2
+    finally:
+        reads.activate(None)
+
+
+def _children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+
+
+def _until(what: object) -> None:
+    assert callable(what)
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
