@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from datasnap.errors import BadInput, UnknownName
+from datasnap.errors import BadInput, UnknownName, UsageError
 from datasnap.ml.configs import Block, ConfigFile, is_config
 from datasnap.places import FOLDER, open_repository
 
@@ -180,21 +180,31 @@ def write_pin(file: Path, name: str | None, pin: Pin) -> Pinned:
     comes.
 
     Raises:
-        UsageError: the format is unknown. BadInput: nothing can be written there.
+        UsageError: the format is unknown, or the name is taken. BadInput: nothing can be written
+        there.
         StorageError: the file cannot be written.
     """
     config = ConfigFile(file)
     before = list(pins_of(config.block or {}, file))
-    if name is None and before and before[0].name is not None:
-        known = [pinned for pinned in before if pinned.pin.table == pin.table]
-        name = known[0].name if len(known) == 1 else pin.table
-    elif before and before[0].name is None and name is None and before[0].pin.table != pin.table:
-        name = pin.table
+    name = name or _name_for(pin, before)
+    if name in Pin.__struct_fields__:
+        raise UsageError(f"a pin cannot be called '{name}'", hint="Give it a --name.")
     if name is not None and before and before[0].name is None:
-        config.nest(before[0].pin.table)
+        table = before[0].pin.table
+        if name == table != pin.table:
+            raise UsageError(f"'{name}' is what the pin of {table} is called", hint="Take another.")
+        config.nest(table)
     config.put(() if name is None else (name,), _new_values(config, name, pin))
     config.save()
     return Pinned(file, name, pin)
+
+
+def _name_for(pin: Pin, before: list[Pinned]) -> str | None:
+    """What a config with some pins calls another by itself; None: it needs no name."""
+    same = [pinned.name for pinned in before if pinned.pin.table == pin.table]
+    if len(same) == 1:
+        return same[0]
+    return pin.table if before else None
 
 
 def place_in_config(repository: Repository, file: Path, root: str) -> str:

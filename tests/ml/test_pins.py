@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import UnknownName
+from datasnap.errors import UnknownName, UsageError
 from datasnap.lifecycle.policy import Policy
 from datasnap.ml.pincheck import Checked, check_pins
 from datasnap.ml.pinning import Move, carry_out, pin_table, plan_updates
@@ -99,6 +99,17 @@ def test_a_second_table_gives_the_first_its_name(repo: Repository, file: Path) -
         ("rides", "rides", "main~1"),
         ("zones", "zones", "main"),
     ]
+
+
+def test_names_that_are_taken_are_refused(repo: Repository, file: Path) -> None:
+    pin_table(repo, file, "rides")
+    before = file.read_text()
+    for name in ("rides", "repo", "table_id"):
+        with pytest.raises(UsageError, match=f"'{name}'"):
+            pin_table(repo, file, "zones", name=name)
+    assert file.read_text() == before
+    pin_table(repo, file, "rides", name="rides")
+    assert [pinned.name for pinned in read_pins(file)] == ["rides"]
 
 
 def test_what_a_check_finds(repo: Repository, file: Path) -> None:
