@@ -201,7 +201,7 @@ class LocalBackend:
         if folder in self._lasting:
             return
         above = folder.parent
-        if folder != self._root or not above.is_dir():
+        if self._root in folder.parents or not above.is_dir():
             self._make_folder(above)
         folder.mkdir(exist_ok=True)
         # A folder around the repository that may be passed, but not read, was there before.
@@ -220,7 +220,7 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._make_folder(self._root)
         descriptor = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

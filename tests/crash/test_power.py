@@ -22,6 +22,8 @@ from datasnap.storage.objectstore import ObjectStoreBackend
 from tests.crash import life
 from tests.crash.disk import Disk, State
 
+#: Where the repository is made: in folders that are new, too.
+PLACE = Path("new/deep")
 Refs = dict[str, str]
 
 
@@ -94,7 +96,7 @@ def live(root: Path, patch: pytest.MonkeyPatch) -> list[Left]:
         for number, action in enumerate([None, *LIFE]):
             step = f"step {number}"
             if action is None:
-                repo = datasnap.init(root)
+                repo = datasnap.init(root / PLACE)
             else:
                 action(repo)
             after = refs(repo)
@@ -111,8 +113,7 @@ def live(root: Path, patch: pytest.MonkeyPatch) -> list[Left]:
 def check(left: Left) -> None:
     store = MemoryStore()
     for path, data in left.state.items():
-        if path.startswith(FOLDER + "/"):
-            obstore.put(store, path.removeprefix(FOLDER + "/"), data)
+        obstore.put(store, path.removeprefix(f"{PLACE / FOLDER}/"), data)
     backend = ObjectStoreBackend(store, "memory://left")
     if backend.read_ref("format.json") is None:
         assert None in left.allowed, "the repository is gone"

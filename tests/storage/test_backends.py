@@ -145,6 +145,16 @@ def test_an_unreachable_object_store_is_one_clear_error(
     assert "\n" not in caught.value.message
 
 
+def test_local_makes_the_folders_that_it_needs(tmp_path: Path) -> None:
+    for method in ("write", "write_ref"):
+        backend = open_backend(str(tmp_path / method / "deep" / "repo"))
+        if method == "write":
+            backend.write("packs/a", [b"x"])
+        else:
+            backend.write_ref("packs/a", b"x", None)
+        assert backend.read("packs/a") == b"x"
+
+
 def test_local_leaves_no_temporary_files(tmp_path: Path) -> None:
     backend = open_backend(str(tmp_path))
     backend.write("packs/a", [b"x"])
