@@ -20,6 +20,7 @@ from datasnap.cli import (
     past,
     pin,
     purge,
+    receipts,
     refs,
     replay,
     retention,
@@ -132,6 +133,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "purge": purge.purge,
     "du": du.du,
     "verify": verify.verify,
+    "verify-receipt": receipts.verify_receipt,
 }
 #: Verbs that commit: their snapshots can be signed.
 _COMMITS = {

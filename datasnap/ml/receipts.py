@@ -1,0 +1,347 @@
+"""Receipts: proof of which rows a loader handed out, in which order.
+
+Each batch has a leaf: the BLAKE3 of
+
+    "datasnap receipt leaf 1" 00 | u64 number of rows | for each column, 32 bytes: the chunk ID
+                                                        of its values (`datasnap.tables.identity`)
+
+and a receipt holds the root of the Merkle tree over the leaves in the order in which the batches
+were handed out, beside all that they followed from: table, columns, condition, order, and which
+batches of which epochs. Whoever has the data derives the batches anew and compares: other values,
+other rows, another order, one batch more or less give another root. (What `transform` makes of a
+batch is not in it, nor what the training loop did with it.)
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import blake3
+import msgspec
+
+from datasnap.errors import BadInput, ReceiptMismatch, StorageError, UsageError
+from datasnap.ml.batches import read_batches
+from datasnap.ml.merkle import Merkle
+from datasnap.ml.order import Epoch, Order, Share
+from datasnap.ml.source import Pinned, Source, open_pinned
+from datasnap.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from datasnap.repository import Repository
+
+FORMAT = 1
+_DOMAIN = b"datasnap receipt leaf 1\0"
+#: Leaves of so many batches are kept in a receipt, to say which batch differs; beyond, only the
+#: root is.
+MAX_LEAVES = 1 << 16
+_LEAF_BYTES = 32
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Batches of one epoch that were handed out one after the other.
+
+    Attributes:
+        epoch: its number.
+        first: the batch at which it was begun, or gone on with: 0, or what ranks had seen before.
+        count: how many were handed out, to this rank.
+    """
+
+    epoch: int
+    first: int
+    count: int
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """All that batches follow from."""
+
+    pinned: Pinned
+    order: Order
+    share: Share
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What a loader handed out.
+
+    Attributes:
+        stretches: which batches, in the order in which they were handed out.
+        batches, rows: how many in all.
+        root: of the Merkle tree over their leaves, 64 hex digits.
+        leaves: of each batch, end to end in base64; "" when there are too many.
+    """
+
+    origin: Origin
+    stretches: tuple[Stretch, ...]
+    batches: int
+    rows: int
+    root: str
+    leaves: str = ""
+    format: int = FORMAT
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, as JSON.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        try:
+            Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        except OSError as error:
+            raise StorageError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
+
+    def leaf(self, number: int) -> bytes | None:
+        """The leaf of a batch, by its place in the receipt; None: it was not kept."""
+        if not self.leaves:
+            return None
+        return self._leaves[number * _LEAF_BYTES : (number + 1) * _LEAF_BYTES]
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Epoch and number of each batch."""
+        share = self.origin.share
+        for stretch in self.stretches:
+            for place in range(stretch.count):
+                yield stretch.epoch, stretch.first + share.rank + place * share.ranks
+
+    @property
+    def _leaves(self) -> bytes:
+        return base64.b64decode(self.leaves)
+
+
+def read_receipt(path: str | os.PathLike[str]) -> Receipt:
+    """A receipt that was saved.
+
+    Raises:
+        BadInput: the file cannot be read, or is no receipt.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read {os.fspath(path)}: {error.strerror}") from error
+    return parse_receipt(data, os.fspath(path))
+
+
+def parse_receipt(data: bytes, name: str = "this") -> Receipt:
+    """A receipt from its JSON.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        found = msgspec.json.decode(data, type=Receipt)
+        kept = len(base64.b64decode(found.leaves, validate=True))
+    except (msgspec.MsgspecError, ValueError, UsageError) as error:
+        raise BadInput(f"{name} is no receipt: {error}") from error
+    if found.format > FORMAT:
+        raise BadInput(
+            f"{name} is a receipt of a newer datasnap", hint="Upgrade with pip install -U datasnap."
+        )
+    if kept not in (0, found.batches * _LEAF_BYTES):
+        raise BadInput(f"{name} is no receipt: it has not a leaf for each batch")
+    return found
+
+
+def leaf_of(rows: pa.RecordBatch) -> bytes:
+    """The leaf of a batch."""
+    from datasnap.parquet import to_stored
+    from datasnap.tables.identity import chunk_id
+
+    hasher = blake3.blake3(_DOMAIN + rows.num_rows.to_bytes(8, "little"))
+    for column in rows.columns:
+        hasher.update(chunk_id(to_stored(column)))
+    return hasher.digest()
+
+
+class Ledger:
+    """Keeps a receipt of batches as they are handed out, and compares them with an earlier one.
+
+    Args:
+        expected: what must be handed out, and nothing else.
+
+    Raises:
+        ReceiptMismatch: it is of other rows, or of another order.
+    """
+
+    def __init__(self, origin: Origin, expected: Receipt | None = None) -> None:
+        self._origin, self._expected = origin, expected
+        if expected is not None:
+            _compare(origin, expected.origin)
+        self._places = None if expected is None else expected.places()
+        self._stretches: list[Stretch] = []
+        self._tree, self._rows, self._leaves = Merkle(), 0, bytearray()
+
+    def begin(self, epoch: int, first: int) -> None:
+        """An epoch is begun, or gone on with, at a batch."""
+        self._stretches.append(Stretch(epoch, first, 0))
+
+    def add(self, leaf: bytes, rows: int) -> None:
+        """A batch is about to be handed out.
+
+        Raises:
+            ReceiptMismatch: it is not the one that is expected.
+        """
+        epoch, first, count = msgspec.structs.astuple(self._stretches[-1])
+        share = self._origin.share
+        if self._places is not None:
+            self._check(leaf, (epoch, first + share.rank + count * share.ranks))
+        self._stretches[-1] = Stretch(epoch, first, count + 1)
+        self._tree.add(leaf)
+        self._rows += rows
+        if self._tree.count <= MAX_LEAVES:
+            self._leaves += leaf
+        self._check_root()
+
+    def receipt(self) -> Receipt:
+        """What was handed out so far."""
+        count = self._tree.count
+        return Receipt(
+            self._origin,
+            tuple(stretch for stretch in self._stretches if stretch.count),
+            count,
+            self._rows,
+            self._tree.root.hex(),
+            base64.b64encode(self._leaves).decode() if count <= MAX_LEAVES else "",
+        )
+
+    def state(self) -> dict[str, object]:
+        """What `restore` needs, as plain values."""
+        peaks = [peak.hex() for peak in self._tree.peaks]
+        return {"receipt": msgspec.to_builtins(self.receipt()), "peaks": peaks}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go on where another one was.
+
+        Raises:
+            ReceiptMismatch: that was of other rows, or of another order; or what was handed out
+                then is not what is expected.
+        """
+        kept = msgspec.convert(state["receipt"], Receipt)
+        peaks = [bytes.fromhex(peak) for peak in msgspec.convert(state["peaks"], list[str])]
+        _compare(self._origin, kept.origin)
+        self._stretches = list(kept.stretches)
+        self._tree, self._rows = Merkle(peaks, kept.batches), kept.rows
+        self._leaves = bytearray(base64.b64decode(kept.leaves))
+        if self._expected is not None:
+            self._places = self._expected.places()
+            for number, place in enumerate(kept.places()):
+                if next(self._places, None) != place or kept.leaf(number) != (
+                    self._expected.leaf(number)
+                ):
+                    raise _differs(self._origin, place)
+
+    def _check(self, leaf: bytes, place: tuple[int, int]) -> None:
+        assert self._expected is not None and self._places is not None
+        wanted = next(self._places, None)
+        if wanted is None:
+            raise ReceiptMismatch(
+                f"the receipt ends after {self._expected.batches:,} batches: no other rows may be "
+                "handed out",
+                hint="Stop there, or give no receipt to compare with.",
+            )
+        if wanted != place:
+            raise ReceiptMismatch(
+                f"batch {place[1]:,} of epoch {place[0]} is next, but the receipt has batch "
+                f"{wanted[1]:,} of epoch {wanted[0]}"
+            )
+        kept = self._expected.leaf(self._tree.count)
+        if kept is not None and kept != leaf:
+            raise _differs(self._origin, place)
+
+    def _check_root(self) -> None:
+        """At the end of an earlier receipt, whether all was the same: its leaves may be lost."""
+        wanted = self._expected
+        if wanted is None or wanted.batches != self._tree.count:
+            return
+        if wanted.root != self._tree.root.hex() or wanted.rows != self._rows:
+            raise ReceiptMismatch("the rows that were handed out are not those of the receipt")
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """Whether the batches derived anew are those of a receipt.
+
+    Attributes:
+        batches, rows: that were derived.
+        problem: what differs; "": nothing does.
+    """
+
+    batches: int
+    rows: int
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing differs."""
+        return not self.problem
+
+
+def verify_receipt(
+    repository: Repository, receipt: Receipt, *, progress: Progress = silent
+) -> Verified:
+    """Derive all batches of a receipt anew from the repository, and compare.
+
+    Raises:
+        UnknownName, PrunedSnapshot, CorruptData: the data are not there any more, or are damaged.
+    """
+    origin = receipt.origin
+    pinned, share = origin.pinned, origin.share
+    found = repository.snapshot(pinned.snapshot)
+    if (there := found.table(pinned.table).id) != pinned.table_id:
+        return Verified(
+            0, 0, f"table '{pinned.table}' of {found.id[:12]} is {there[:12]}, not "
+            f"{pinned.table_id[:12]}"
+        )  # fmt: skip
+    source = Source(open_pinned(repository, pinned), pinned.columns, pinned.where)
+    ledger, done = Ledger(origin), 0
+    for stretch in receipt.stretches:
+        epoch = Epoch(source.counts, origin.order, stretch.epoch)
+        numbers = share.numbers(epoch.batches, stretch.first)[: stretch.count]
+        ledger.begin(stretch.epoch, stretch.first)
+        for batch in read_batches(source, epoch, numbers, os.cpu_count() or 1):
+            leaf = leaf_of(batch.rows)
+            kept = receipt.leaf(done)
+            if kept is not None and kept != leaf:
+                where = f"batch {batch.number:,} of epoch {stretch.epoch} has other rows"
+                return _verified(ledger, where)
+            ledger.add(leaf, batch.rows.num_rows)
+            done += 1
+            progress("receipt", done, receipt.batches)
+    derived = ledger.receipt()
+    if (derived.batches, derived.rows) != (receipt.batches, receipt.rows):
+        return _verified(
+            ledger, f"the receipt says {receipt.batches:,} batches of {receipt.rows:,} rows"
+        )
+    return _verified(ledger, "" if derived.root == receipt.root else "the root is another")
+
+
+def _verified(ledger: Ledger, problem: str) -> Verified:
+    derived = ledger.receipt()
+    return Verified(derived.batches, derived.rows, problem)
+
+
+def _compare(own: Origin, expected: Origin) -> None:
+    """Refuse rows that cannot be those of a receipt. (Where the repository is, is no matter.)"""
+    names = {
+        "table": (own.pinned.table_id, expected.pinned.table_id),
+        "columns": (own.pinned.columns, expected.pinned.columns),
+        "condition": (own.pinned.where, expected.pinned.where),
+        "order": (own.order, expected.order),
+        "rank": (own.share, expected.share),
+    }
+    other = [name for name, (one, two) in names.items() if one != two]
+    if other:
+        one, two = names[other[0]]
+        raise ReceiptMismatch(
+            f"the receipt is of another {' and '.join(other)}: {two}, not {one}",
+        )
+
+
+def _differs(origin: Origin, place: tuple[int, int]) -> ReceiptMismatch:
+    return ReceiptMismatch(
+        f"batch {place[1]:,} of epoch {place[0]} of '{origin.pinned.table}' has other rows than "
+        "the receipt says",
+        hint="Give no receipt, if other rows are meant.",
+    )

@@ -1,0 +1,303 @@
+"""Pinned tables as tensors: what is handed out, in which order, and where one goes on."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.errors import BadInput, BadQuery, UnknownName, UsageError
+from datasnap.repository import Repository
+from datasnap.versions import TableVersion
+from tests.conftest import write
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader, RandomSampler  # noqa: E402
+
+from datasnap.ml.torch import RowDataset, TableDataset, TableLoader, collate  # noqa: E402
+
+COLUMNS = ["ride_id", "fare"]
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, rides: pa.Table) -> Path:
+    """A repository with the rides: three segments."""
+    folder = tmp_path_factory.mktemp("torch")
+    write(datasnap.init(folder), "rides", rides, key="ride_id")
+    return folder
+
+
+@pytest.fixture
+def table(place: Path) -> TableVersion:
+    return datasnap.open(place).table("rides")
+
+
+def dataset(table: TableVersion, **options: Any) -> TableDataset:
+    given = {"columns": COLUMNS, "batch_size": 7_000, "shuffle": True, "seed": 3, "lanes": 4}
+    return TableDataset(table, **{**given, "window": 20_000, **options})
+
+
+def ids(batches: Any) -> list[list[int]]:
+    return [batch["ride_id"].tolist() for batch in batches]
+
+
+def test_stored_order_gives_the_rows_of_the_table(table: TableVersion, rides: pa.Table) -> None:
+    names = ["ride_id", "started", "fare", "km", "shared"]
+    batches = list(TableDataset(table, columns=names, batch_size=70_000))
+    assert [len(batch["fare"]) for batch in batches] == [70_000] * 4 + [20_000]
+    got = {name: torch.cat([batch[name] for batch in batches]).numpy() for name in names}
+    assert list(got) == names
+    for name in ("ride_id", "fare", "km", "shared"):
+        np.testing.assert_array_equal(got[name], rides[name].to_numpy())
+    np.testing.assert_array_equal(got["started"], rides["started"].cast(pa.int64()).to_numpy())
+    assert [batches[0][n].dtype for n in ("started", "fare", "shared")] == [
+        torch.int64,
+        torch.float64,
+        torch.bool,
+    ]
+
+
+def test_a_batch_is_a_slice_of_what_was_decoded(table: TableVersion) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's, of memory that must not be written
+        first, second, *_ = TableDataset(table, columns=["fare"], batch_size=1000)
+    assert second["fare"].data_ptr() - first["fare"].data_ptr() == 8 * 1000
+    first["fare"] += 1
+
+
+def test_a_shuffled_epoch_has_every_row_once_and_mixes_them(table: TableVersion) -> None:
+    batches = ids(dataset(table))
+    seen = np.concatenate(batches)
+    assert len(np.unique(seen)) == len(seen) == table.row_count
+    assert all(len(batch) == 7_000 for batch in batches[:-1])
+    # A batch of 7,000 of the rows in stored order spans about 14,000 IDs.
+    assert all(max(batch) - min(batch) > 60_000 for batch in batches[:-1])
+
+
+def test_an_epoch_is_the_same_for_any_number_of_workers(table: TableVersion) -> None:
+    expected = ids(dataset(table))
+    for workers in (1, 3, 4):
+        loader = DataLoader(dataset(table), batch_size=None, num_workers=workers)
+        assert ids(loader) == expected
+
+
+def test_epochs_are_counted_by_the_loader_and_differ(table: TableVersion) -> None:
+    data = dataset(table, columns=["ride_id"])
+    loader = TableLoader(data, num_workers=2, persistent_workers=True)
+    epochs = [ids(loader) for _ in range(2)]
+    assert epochs[0] != epochs[1]
+    loader.set_epoch(0)
+    assert ids(loader) == epochs[0]
+    data.set_epoch(1)
+    assert ids(data) == epochs[1]
+
+
+def test_a_condition_chooses_rows_and_columns_come_in_the_order_named(
+    table: TableVersion, rides: pa.Table
+) -> None:
+    data = dataset(table, columns=["km", "ride_id"], where="fare > 30 AND place <> 'place 7'")
+    fare, places = rides["fare"].to_numpy(), np.array(rides["place"].to_pylist())
+    wanted = rides["ride_id"].to_numpy()[(fare > 30) & (places != "place 7")]
+    batches = list(data)
+    assert list(batches[0]) == ["km", "ride_id"]
+    assert sorted(np.concatenate(ids(batches)).tolist()) == wanted.tolist()
+    assert len(data) == len(batches) == -(-len(wanted) // 7_000)
+    few = np.concatenate(ids(dataset(table, where="ride_id % 1000 = 0")))
+    all_ids = rides["ride_id"].to_numpy()
+    assert sorted(few.tolist()) == all_ids[all_ids % 1000 == 0].tolist()
+    assert list(dataset(table, where="fare < -1")) == []
+
+
+def test_ranks_share_an_epoch(table: TableVersion) -> None:
+    whole = ids(dataset(table))
+    assert len(whole) == 43
+    ranks = [ids(dataset(table, rank=rank, ranks=2)) for rank in range(2)]
+    assert ranks == [whole[0::2], [*whole[1::2], whole[0]]]
+    dropped = [ids(dataset(table, rank=r, ranks=2, uneven="drop")) for r in range(2)]
+    assert dropped == [whole[0:42:2], whole[1::2]]
+    assert len(dataset(table, rank=1, ranks=2, uneven="keep")) == 21
+
+
+def test_a_loader_goes_on_where_it_was_with_any_number_of_workers(table: TableVersion) -> None:
+    loader = TableLoader(dataset(table), num_workers=2)
+    whole, after = [ids(loader) for _ in range(2)]
+    loader.set_epoch(0)
+    batches = iter(loader)
+    seen = ids(next(batches) for _ in range(10))
+    state = pickle.loads(pickle.dumps(loader.state_dict()))
+    del batches
+    for workers in (0, 3):
+        other = TableLoader(dataset(table), num_workers=workers)
+        other.load_state_dict(state)
+        assert seen + ids(other) == whole
+        assert ids(other) == after
+    assert loader.state_dict()["batch"] == 10
+
+
+def test_going_on_does_not_decode_what_was_passed(
+    table: TableVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    data = dataset(table, shuffle=False, threads=1)
+    original = data._source.read
+    monkeypatch.setattr(data._source, "read", lambda *a: read.append(a) or original(*a))
+    data.set_epoch(0, first=41)
+    assert len(list(data)) == 2
+    passed = int(np.searchsorted(data._source.starts, 41 * 7_000, side="right")) - 1
+    assert passed > 0
+    assert {segment for segment, *_ in read} == set(range(passed, len(data._source.counts)))
+
+
+def test_a_state_of_a_process_without_workers_fits_workers(table: TableVersion) -> None:
+    data = dataset(table)
+    whole = ids(data)
+    batches = iter(data)
+    for _ in range(5):
+        next(batches)
+    other = dataset(table)
+    other.load_state_dict(data.state_dict())
+    assert ids(DataLoader(copy.copy(other), batch_size=None, num_workers=2)) == whole[5:]
+    assert ids(other) == whole[5:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdata_goes_on_in_the_middle(table: TableVersion, workers: int) -> None:
+    stateful = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def loader() -> Any:
+        return stateful.StatefulDataLoader(
+            dataset(table), batch_size=None, num_workers=workers, snapshot_every_n_steps=1
+        )
+
+    first = loader()
+    batches = iter(first)
+    for _ in range(7):
+        next(batches)
+    state = first.state_dict()
+    left = ids(batches)
+    second = loader()
+    second.load_state_dict(state)
+    assert ids(second) == left
+    assert ids(second) == ids(dataset(table))
+
+
+def test_a_dataset_travels_small_and_opens_the_repository_anew(table: TableVersion) -> None:
+    data = dataset(table, where="shared")
+    sent = pickle.dumps(data)
+    # A bit a row says which are wanted.
+    assert len(sent) < table.row_count / 8 + 6_000
+    assert ids(pickle.loads(sent)) == ids(data)
+
+
+def test_a_transform_makes_what_is_handed_out(table: TableVersion) -> None:
+    data = dataset(table, transform=lambda batch: batch["fare"].float().mean())
+    assert [one.shape for one in TableLoader(data, num_workers=1)] == [torch.Size([])] * 43
+
+
+@pytest.fixture
+def mixed(repo: Repository) -> TableVersion:
+    """A few rows of many types, with nulls."""
+    pairs = [[1.0, 2.0], [3.0, 4.0], None, [7.0, None]]
+    rows = pa.table(
+        {
+            "whole": pa.array([1, None, 3, 4], pa.int32()),
+            "half": pa.array([0.5, 1.5, None, 2.5], pa.float32()),
+            "price": pa.array([Decimal("1.25"), *map(Decimal, (2, 3, 4))], pa.decimal128(10, 2)),
+            "day": pa.array([1, 2, 3, 4], pa.date32()),
+            "vector": pa.array(pairs, pa.list_(pa.float32(), 2)),
+            "grid": pa.array([[[1], [2]]] * 4, pa.list_(pa.list_(pa.int8(), 1), 2)),
+            "coded": pa.array([7, 8, 7, 8]).dictionary_encode(),
+            "word": ["a", "b", None, "d"],
+        }
+    )
+    write(repo, "t", rows)
+    return repo.table("t")
+
+
+def test_types_have_tensors_of_their_own(mixed: TableVersion) -> None:
+    columns = ["price", "day", "grid", "coded"]
+    (batch,) = TableDataset(mixed, columns=columns)
+    assert batch["price"].tolist() == [1.25, 2.0, 3.0, 4.0]
+    assert (batch["day"].dtype, batch["day"].tolist()) == (torch.int32, [1, 2, 3, 4])
+    assert (batch["grid"].shape, batch["grid"].dtype) == ((4, 2, 1), torch.int8)
+    assert batch["coded"].tolist() == [7, 8, 7, 8]
+
+
+def test_nulls_are_refused_or_nan_or_masked(mixed: TableVersion) -> None:
+    with pytest.raises(BadInput, match="column 'half' of type float has nulls"):
+        list(TableDataset(mixed, columns=["half"]))
+    columns = ["half", "vector"]
+    (batch,) = TableDataset(mixed, columns=columns, nulls="nan")
+    assert torch.isnan(batch["half"]).tolist() == [False, False, True, False]
+    assert torch.isnan(batch["vector"]).tolist() == [[False] * 2] * 2 + [[True] * 2, [False, True]]
+    with pytest.raises(BadInput, match="'whole' of type int32 has nulls, and no NaN"):
+        list(TableDataset(mixed, columns=["whole"], nulls="nan"))
+    (batch,) = TableDataset(mixed, columns=["whole", "day", "vector"], nulls="mask")
+    assert batch["whole"].tolist() == [1, 0, 3, 4]
+    assert batch["whole.valid"].tolist() == [True, False, True, True]
+    assert batch["day.valid"].all()
+    assert batch["vector.valid"].tolist() == [[True] * 2] * 2 + [[False] * 2, [True, False]]
+
+
+def test_text_is_refused_left_out_or_listed(mixed: TableVersion) -> None:
+    with pytest.raises(UsageError, match="no tensor can be made of column 'word'") as error:
+        TableDataset(mixed)
+    assert "others='skip'" in error.value.hint
+    (batch,) = TableDataset(mixed, others="skip", nulls="mask")
+    assert "word" not in batch and len(batch["coded"]) == 4
+    data = TableDataset(mixed, columns=["word", "day"], others="list", nulls="mask")
+    (batch,) = TableLoader(data, num_workers=1)
+    assert batch["word"] == ["a", "b", None, "d"]
+
+
+def test_what_is_wrong_is_said_at_once(table: TableVersion) -> None:
+    with pytest.raises(UnknownName, match="unknown column 'fair'"):
+        dataset(table, columns=["fair"])
+    with pytest.raises(BadQuery):
+        dataset(table, where="fair > 1")
+    with pytest.raises(UsageError, match="rank and ranks go together"):
+        dataset(table, rank=0)
+    with pytest.raises(UsageError, match="batch_size is decided by the dataset"):
+        TableLoader(dataset(table), batch_size=4)
+    with pytest.raises(UsageError, match="no receipt is kept"):
+        TableLoader(dataset(table)).receipt()
+
+
+def test_rows_by_number(table: TableVersion, rides: pa.Table) -> None:
+    rows = RowDataset(table, columns=COLUMNS)
+    assert len(rows) == table.row_count
+    all_ids, fares = (rides[name].to_numpy() for name in COLUMNS)
+    assert rows[123_456]["ride_id"] == all_ids[123_456]
+    assert rows[-1]["fare"] == fares[-1]
+    with pytest.raises(IndexError):
+        rows[len(rows)]
+    numbers = np.random.default_rng(0).integers(0, len(rows), 500)
+    batch = rows.__getitems__(numbers.tolist()).whole()
+    np.testing.assert_array_equal(batch["ride_id"].numpy(), all_ids[numbers])
+    some = RowDataset(table, columns=COLUMNS, where="fare > 50")
+    wanted = all_ids[fares > 50]
+    assert len(some) == len(wanted)
+    assert some[17]["ride_id"] == wanted[17]
+
+
+def test_samplers_choose_rows(table: TableVersion, rides: pa.Table) -> None:
+    rows = RowDataset(table, columns=COLUMNS)
+    known = dict(zip(*(rides[name].to_pylist() for name in COLUMNS), strict=True))
+    for options in ({"collate_fn": collate, "num_workers": 1}, {}):
+        sampler = RandomSampler(rows, num_samples=256, generator=torch.Generator().manual_seed(0))
+        loader = DataLoader(rows, batch_size=128, sampler=sampler, **options)
+        batches = list(loader)
+        assert [len(batch["fare"]) for batch in batches] == [128, 128]
+        for batch in batches:
+            pairs = zip(batch["ride_id"].tolist(), batch["fare"].tolist(), strict=True)
+            assert all(known[id] == fare for id, fare in pairs)
