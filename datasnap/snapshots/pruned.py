@@ -140,10 +140,8 @@ def _change(backend: Backend, change: Callable[[Prunings], Prunings]) -> None:
         if list(after) == list(prunings):
             return
         try:
-            if after:
-                backend.write_ref(PRUNED, msgspec.msgpack.encode(after), version)
-            elif version is not None:
-                backend.delete_ref(PRUNED, version)
+            # Also when none is left: no object store deletes only what is as it was.
+            backend.write_ref(PRUNED, msgspec.msgpack.encode(after), version)
             return
         except Conflict:
             continue

@@ -216,10 +216,8 @@ def _change(backend: Backend, change: Callable[[dict[str, dict[str, Away]]], Non
         if after == archives:
             return
         try:
-            if after:
-                backend.write_ref(ARCHIVES, msgspec.json.encode(_File(after)), version)
-            elif version is not None:
-                backend.delete_ref(ARCHIVES, version)
+            # Also when none is left: no object store deletes only what is as it was.
+            backend.write_ref(ARCHIVES, msgspec.json.encode(_File(after)), version)
             return
         except Conflict:
             continue

@@ -12,6 +12,7 @@ from datasnap.pending import read_pending
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import PRUNED, read_pruned
 from datasnap.snapshots.refs import HEAD, Kind, check_name
+from datasnap.snapshots.replaced import REPLACED
 from datasnap.verify.report import Problem, Report
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class Root(NamedTuple):
 def read_roots(repository: Repository, report: Report) -> list[Root]:
     """All roots that can be read; what cannot is reported. Logs come last."""
     _check_head(repository, report)
+    try:
+        repository.replaced.refresh()
+    except CorruptData as error:
+        report.problems.append(Problem(REPLACED, error.message))
     held: list[Root] = []
     logged: list[Root] = []
     for kind, name in repository.refs.logged():

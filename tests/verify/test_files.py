@@ -52,6 +52,12 @@ def test_an_unreadable_head(sound: Repository) -> None:
     assert where(again(sound).verify()) == ["HEAD"]
 
 
+@pytest.mark.parametrize("file", ["pruned", "replaced"])
+def test_an_unreadable_list_of_snapshots(sound: Repository, file: str) -> None:
+    replace(sound.backend, file, b"junk")
+    assert where(again(sound).verify()) == [file]
+
+
 def test_files_that_are_not_datasnaps_own_are_only_mentioned(sound: Repository) -> None:
     sound.backend.write("packs/.DS_Store", [b"x"])
     sound.backend.write("refs/heads/a b", [b"x"])
