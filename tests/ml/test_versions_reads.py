@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_all_that_is_read_is_noted_while_a_run_is_active(
         journal.close()
     notes, _ = Collector(tmp_path).new()  # type: ignore[arg-type]
     reads = [note for note in notes if isinstance(note, Read) and note.details]
-    assert [(r.columns, r.details) for r in reads] == [
+    assert [(r.columns, json.loads(r.details)) for r in reads] == [
         (("fare",), {"where": "fare > 50"}),
         (None, {"rows": [edited.row_count - 5, edited.row_count]}),
     ]
