@@ -110,7 +110,7 @@ class Repository:
         disk = storage.edited_disk_mib << 20
         return ColumnCaches(
             ByteCache(storage.edited_mib << 20),
-            DiskCache(cache_folder() / "columns", disk) if disk else None,
+            DiskCache(cache_folder() / "columns", disk, owner=self._identity) if disk else None,
         )
 
     @cached_property
@@ -373,6 +373,12 @@ class Repository:
         from datasnap.query.history import log_table
 
         return log_table(self.objects, self.refs, start)
+
+    @cached_property
+    def _identity(self) -> bytes:
+        """What tells this repository from others, wherever it lies."""
+        found = self.backend.read_ref("format.json")
+        return found.data if found else self.url.encode()
 
     def _author(self) -> str:
         return self.settings.author.name or default_author()

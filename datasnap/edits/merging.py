@@ -154,6 +154,7 @@ class MergeVerbs(ColumnVerbs):
     ) -> pa.Table:
         """The rows of a query over `base`, `ours` and `theirs` (schemas) and `conflicts`."""
         from datasnap.query.expressions import check_query
+        from datasnap.query.locking import lock
         from datasnap.query.session import add_schema, run_sql
 
         check_query(query)
@@ -162,6 +163,8 @@ class MergeVerbs(ColumnVerbs):
             tables = {n: e.id for n, e in self._entries_of(id).items()} if id else {}
             add_schema(connection, schema, tables)
         connection.register("conflicts", conflicts)
+        # It was kept beside the refs until now, where others may have written it.
+        lock(connection)
         return run_sql(connection, query).to_arrow_table()
 
     def _take(self, name: str, after: objects.Table | None, since: int) -> TableChange:

@@ -15,22 +15,13 @@ from datasnap.gates.queries import check_query
 from datasnap.gates.report import CheckResult
 from datasnap.gates.rules import Contract, Rules, SqlCheck
 from datasnap.gates.sqltext import BEFORE, Named, tables_named
-from datasnap.query.filesystem import PROTOCOL
+from datasnap.query.locking import lock
 from datasnap.query.session import add_schema, connect
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import TableId
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
-
-#: Others may have written the SQL of checks: it reads no files, asks no network, loads no code.
-_LOCKED = (
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    f"allowed_directories = ['{PROTOCOL}://']",
-    "enable_external_access = false",
-    "lock_configuration = true",
-)
 
 
 def evaluate(repository: Repository, rules: Rules, scope: Scope) -> tuple[CheckResult, ...]:
@@ -86,8 +77,7 @@ class _Evaluation:
         names = {name for check in self._running for name in self._named[check.name].before}
         before = self._tables.before
         add_schema(connection, BEFORE, {name: before[name] for name in self._tables.meant(names)})
-        for setting in _LOCKED:
-            connection.execute(f"SET {setting}")
+        lock(connection)
         return connection
 
     def _version(self, name: str, id: TableId | None) -> Version | None:

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+import blake3
 import xxhash
 
 _CHECKSUM = 16
@@ -53,12 +54,16 @@ class ByteCache:
 class DiskCache:
     """The same in a folder, one file a record, shared between processes.
 
+    Args:
+        owner: mixed into the keys: what one owner puts there no other gets, though they share the
+            folder and its limit.
+
     A file is its record and the record's XXH3 (128 bits); one that is damaged is not there. Any
     trouble with the disk makes the cache forget, and nothing else.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self._folder, self._limit = folder, limit
+    def __init__(self, folder: Path, limit: int, *, owner: bytes = b"") -> None:
+        self._folder, self._limit, self._owner = folder, limit, owner
         self._written = limit  # look at once what others left
 
     def get(self, key: bytes) -> bytes | None:
@@ -99,7 +104,7 @@ class DiskCache:
                 file.unlink(missing_ok=True)
 
     def _file(self, key: bytes) -> Path:
-        name = key.hex()
+        name = blake3.blake3(self._owner + key).hexdigest()
         return self._folder / name[:2] / name[2:]
 
     def _sweep(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
-from datasnap.errors import BadInput, MergeConflict, UsageError
+from datasnap.errors import BadInput, BadQuery, MergeConflict, UsageError
 from datasnap.repository import Repository
 from tests.conftest import write
 from tests.merge.test_merges import conflict, edit, forked, rows
@@ -58,6 +60,17 @@ def test_a_table_that_one_side_dropped_comes_back_with_its_key(forked: Repositor
     forked.continue_merge()
     assert forked.snapshot().table("t").key == ["id"]
     assert rows(forked, "id = 1") == [(1, 9.0, "a")]
+
+
+def test_a_query_that_is_kept_with_a_merge_reads_no_files(
+    forked: Repository, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.csv").write_text("id,fare\n1,42\n")
+    edit(forked, "main", "UPDATE t SET fare = 7 WHERE id = 1")
+    edit(forked, "exp", "UPDATE t SET fare = 9 WHERE id = 1")
+    conflict(forked)
+    with pytest.raises(BadQuery, match="disabled by configuration"):
+        forked.resolve_conflicts("t", sql=f"FROM '{tmp_path}/secret.csv'")
 
 
 def test_keys_are_compared_as_values_not_as_text(repo: Repository) -> None:

@@ -297,3 +297,9 @@ def test_an_overlay_names_what_it_is_of() -> None:
         source._replace(column=Column(F, ChunkId(b"d" * 32), ())),
     ]
     assert len({source.key, *(other.key for other in others)}) == 6
+
+
+def test_a_folder_that_caches_share_keeps_their_records_apart(tmp_path: Path) -> None:
+    mine, other = (DiskCache(tmp_path, 1 << 20, owner=owner) for owner in (b"mine", b"other"))
+    mine.put(b"key", b"column")
+    assert (mine.get(b"key"), other.get(b"key")) == (b"column", None)
