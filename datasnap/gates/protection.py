@@ -129,7 +129,7 @@ def _read(backend: Backend) -> tuple[_Protections, str | None]:
         return {}, None
     try:
         return msgspec.json.decode(found.data, type=_Protections), found.version
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         # Not to know what is protected is no reason to let everything pass.
         raise CorruptData(
             f"which branches are protected is unreadable ({_FILE}): {error}",

@@ -154,7 +154,7 @@ def _read(backend: Backend) -> tuple[tuple[Pruning, ...], str | None]:
         return (), None
     try:
         prunings = _decoder.decode(found.data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptData(f"the list of pruned snapshots is unreadable: {error}") from error
     if any(len(pruning.joined) % 32 for pruning in prunings):
         raise CorruptData("the list of pruned snapshots is unreadable: an ID is cut off")
