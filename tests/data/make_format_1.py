@@ -1,7 +1,8 @@
 """Made `tests/data/format-1/`: a repository of format 1, and what it reads as. Kept as a record.
 
     git worktree add /tmp/datasnap-38eb519 38eb519
-    PYTHONPATH=/tmp/datasnap-38eb519:. .venv/bin/python tests/data/make_format_1.py tests/data/format-1
+    export PYTHONPATH=/tmp/datasnap-38eb519:.
+    .venv/bin/python tests/data/make_format_1.py tests/data/format-1
 
 Never to be run again for this format: the point is that what code of that day wrote stays readable.
 For the next format make a script like it, with a folder of its own.
@@ -17,11 +18,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import datasnap
 import numpy as np
 import pyarrow as pa
-from datasnap.repository import Repository
 
+import datasnap
+from datasnap.repository import Repository
 from tests.values import EVERY_TYPE, table_of
 
 _SETTINGS = "[storage]\npack_mib = 1\n[tables]\nsegment_rows = 256\n"
