@@ -89,10 +89,15 @@ def kept_of_branch(
 
     Args:
         now: by the store's clock. A head that claims to be later (its writer's clock was off)
-            counts as from now, so that its time alone makes nothing old.
+            counts as from now, so that its time alone makes nothing old. Nor can such be told
+            apart by days: since a snapshot is later than its parents, all that followed one of a
+            clock that is years ahead are of the same day. They stay.
     """
     if policy.last or any(policy.counts.values()):
-        yield from kept_of_line(line_times(history, head), policy)
+        line = line_times(history, head)
+        yield from kept_of_line(line, policy)
+        if any(policy.counts.values()):
+            yield from ((id, "dated later than now") for id, time in line if time > now)
     if policy.within:
         reason = f"within {write_duration(policy.within)}"
         limit = min(history[head].time, now) - policy.within // timedelta(microseconds=1)

@@ -254,6 +254,19 @@ def test_a_snapshot_from_the_future_makes_nothing_old(
     assert not repo.prune(Policy(within=timedelta(days=1))).pruned
 
 
+def test_days_after_a_snapshot_from_the_future_are_not_taken_for_one(
+    repo: Repository, line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = commit.time.time_ns
+    monkeypatch.setattr(commit.time, "time_ns", lambda: at("2126-01-01") * 1000)
+    later = [write(repo, "t", rows(6), key="id")]
+    monkeypatch.setattr(commit.time, "time_ns", real)
+    later += [write(repo, "t", rows(n), key="id") for n in (7, 8)]
+    plan = repo.prune(Policy(daily=30))
+    assert {letting.id.hex() for letting in plan.pruned} == set(line[1:5])
+    assert outcome(plan)[later[1]] == {"dated later than now"}
+
+
 def test_pruning_again_finds_only_what_is_new(repo: Repository, line: list[str]) -> None:
     repo.prune(Policy(last=3))
     plan = repo.prune(Policy(last=1))
