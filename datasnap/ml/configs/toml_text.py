@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from datasnap.extras import require
 from datasnap.ml.configs.blocks import KEY, Block
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ class TomlText:
 
 def _edited(text: str, change: Callable[[TOMLDocument], None]) -> str:
     """A text after a change of what it says. New lines end as those of the text do."""
-    require("tomlkit", extra="pins")
     import tomlkit
 
     windows = "\r\n" in text and text.count("\r\n") == text.count("\n")

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from datasnap.extras import require
 from datasnap.ml.configs.blocks import KEY, Block
 
 #: So many mappings are read below each other: the block, and one for each of its pins.
@@ -39,13 +38,11 @@ class YamlText:
         return None if found is None else _values(found[1])
 
     def put(self, text: str, path: tuple[str, ...], values: Mapping[str, str]) -> str:
-        require("ruamel.yaml", extra="pins")
         for key, value in values.items():
             text = _put(text, (*path, key), value)
         return text
 
     def nest(self, text: str, name: str) -> str:
-        require("ruamel.yaml", extra="pins")
         found = _find(_compose(text), KEY)
         if found is None or _is_empty(found[1]):
             raise ValueError(f"there is no '{KEY}' in it")
@@ -139,30 +136,18 @@ def _compose(text: str) -> Node:
     Raises:
         ValueError: it is no YAML, more than one document, or no mapping.
     """
-    compose, failure = _parser()
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
-        root = compose(text)
-    except failure as error:
+        root = YAML(typ="safe", pure=True).compose(text)
+    except YAMLError as error:
         raise ValueError(str(error)) from error
     if root is None or _is_empty(root):
         return None
     if root.id != "mapping":
         raise ValueError("it is no mapping")
     return root
-
-
-def _parser() -> tuple[Callable[[str], Node], type[Exception]]:
-    """What makes nodes of a text, and what it raises."""
-    try:
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-
-        return YAML(typ="safe", pure=True).compose, YAMLError
-    except ImportError:
-        require("yaml", extra="pins")
-        import yaml  # type: ignore[import-untyped, unused-ignore]
-
-        return yaml.compose, yaml.YAMLError
 
 
 def _outline(node: Node, seen: dict[int, int], ours: set[int]) -> Iterator[object]:
