@@ -30,7 +30,7 @@ from datasnap.snapshots.reach import Marks, mark, references
 from datasnap.snapshots.refs import Kind
 from datasnap.storage import PACKS, Catalog, make_catalog, read_entries
 from datasnap.storage.failpoints import failpoint
-from datasnap.storage.pack import DAMAGED, OBJECT, Entries
+from datasnap.storage.pack import DAMAGED, OBJECT, Entries, is_pack_name
 from datasnap.storage.quarantine import put_in, quarantined, take_out
 from datasnap.storage.rewrite import rewrite
 
@@ -141,7 +141,8 @@ def _proof(repository: Repository, gone: Entries, young: int) -> Erased:
     """
     _, first = np.unique(gone["id"], return_index=True)
     once = gone[first]
-    names = [file.name for file in repository.backend.list(PACKS)]
+    listed = [file.name for file in repository.backend.list(PACKS)]
+    names = [name for name in listed if is_pack_name(name)]
     catalog = make_catalog({name: read_entries(repository.backend, name) for name in names})
     rows = catalog.find(once["id"].tolist())
     there = rows >= 0

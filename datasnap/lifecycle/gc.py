@@ -29,7 +29,7 @@ from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
 from datasnap.storage import PACKS, Catalog, MissingRecord, make_catalog, read_entries
 from datasnap.storage.archived import away
-from datasnap.storage.pack import ENTRY, OBJECT, Entries
+from datasnap.storage.pack import ENTRY, OBJECT, Entries, is_pack_name
 from datasnap.storage.quarantine import quarantined
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def plan_gc(
                 fate = "keep"
         plans.append(PackPlan(name, file.size, dead, fate, entries[alive]))
     known = {plan.name for plan in plans}
-    unread = [file for name, file in files.items() if name not in known]
+    unread = [f for name, f in files.items() if name not in known and is_pack_name(name)]
     plans += [PackPlan(file.name, file.size, 0, "damaged", np.empty(0, ENTRY)) for file in unread]
     named = frozenset(id for root in found for id in root.snapshots)
     return GcPlan(now, grace, logged_since, tuple(holders), tuple(plans), named)

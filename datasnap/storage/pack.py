@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ DAMAGED = "damaged/"
 
 _MAGIC, _END_MAGIC = b"DSPACK01", b"DSPACKND"
 _TRAILER_BYTES = 64
+_NAME = re.compile(r"[0-9a-f]{64}")
 
 #: One record of a pack's index.
 ENTRY = np.dtype(
@@ -83,6 +85,11 @@ class PackBuilder:
             + _END_MAGIC
         )
         return digest.hex(), [*self._buffers, block, trailer], entries
+
+
+def is_pack_name(name: str) -> bool:
+    """Whether a pack can have a name: desktops and people leave other files beside them."""
+    return _NAME.fullmatch(name) is not None
 
 
 def read_entries(backend: Backend, name: str) -> Entries:

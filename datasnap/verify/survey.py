@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,12 +12,11 @@ import numpy as np
 from datasnap.errors import ArchiveUnreachable
 from datasnap.storage import PACKS, Backend, Catalog, Store, make_catalog, read_entries
 from datasnap.storage.index import INDEX, read_index
-from datasnap.storage.pack import Entries, checksum
+from datasnap.storage.pack import Entries, checksum, is_pack_name
 from datasnap.storage.quarantine import quarantined
 from datasnap.verify.faults import unreadable
 from datasnap.verify.report import Problem, Report
 
-_NAME = re.compile(r"[0-9a-f]{64}")
 #: Neighbours in a pack are read together, up to so many bytes.
 _AT_ONCE = 8 << 20
 
@@ -107,7 +105,7 @@ def _read_packs(backend: Backend, pool: ThreadPoolExecutor, found: Survey, repor
             return None if backend.size(PACKS + name) is None else error.message
 
     listed = {file.name: file.size for file in backend.list(PACKS)}
-    for name in [name for name in listed if not _NAME.fullmatch(name)]:
+    for name in [name for name in listed if not is_pack_name(name)]:
         report.warnings.append(Problem(PACKS + name, "this is no file of datasnap's"))
         del listed[name]
     for (name, size), entries in zip(listed.items(), pool.map(read, listed), strict=True):

@@ -115,3 +115,13 @@ def test_packs_that_a_repair_set_aside_go_too(repo: Repository) -> None:
     repo.backend.write(DAMAGED + "0" * 64, [b"half of a pack, Ada among it"])
     repo.purge("rides", "who = 'Ada'")
     assert repo.backend.list(DAMAGED) == []
+
+
+def test_files_of_others_beside_the_packs_hinder_nothing(tmp_path: Path) -> None:
+    repo = plain(tmp_path / "repo")
+    fill(repo)
+    repo.backend.write("packs/.DS_Store", [b"x"])
+    repo.purge("people", WHERE)
+    assert not repo.gc().of("damaged")
+    repo.backend.delete("packs/.DS_Store")
+    assert places(repo, SECRET) == []
