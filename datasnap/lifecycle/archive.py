@@ -27,7 +27,14 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import Snapshot, SnapshotId
 from datasnap.snapshots.reach import Marks, mark
 from datasnap.storage import OBJECT, PACKS, Backend, Listed, MissingFile, make_catalog, open_backend
-from datasnap.storage.archived import Archive, Away, forget_archived, note_archived, read_archives
+from datasnap.storage.archived import (
+    Archive,
+    Away,
+    away,
+    forget_archived,
+    note_archived,
+    read_archives,
+)
 from datasnap.storage.catalog import Catalog
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import Entries, checksum
@@ -149,12 +156,12 @@ def plan_archive(
     needed, apart = _marked(repository, catalog, recent, old, progress)
     files = {file.name: file for file in repository.backend.here.list(PACKS)}
     packs = []
-    for name, entries, here, away in _by_pack(catalog, needed, apart):
-        if name in files and away.any() and not (entries["kind"] == OBJECT).any():
+    for name, entries, here, goes in _by_pack(catalog, needed, apart):
+        if name in files and goes.any() and not (entries["kind"] == OBJECT).any():
             lengths = entries["length"]
-            gone, stays = int(lengths[away].sum()), int(lengths[here].sum())
+            gone, stays = int(lengths[goes].sum()), int(lengths[here].sum())
             fate = _fate(gone, stays)
-            packs.append(PackMove(files[name], fate, gone, entries[away], entries[~away]))
+            packs.append(PackMove(files[name], fate, gone, entries[goes], entries[~goes]))
     return ArchivePlan(there.url, len(recent), len(old), tuple(packs))
 
 
@@ -170,19 +177,29 @@ def carry_out(repository: Repository, plan: ArchivePlan, progress: Progress = si
     store, here = repository.store, repository.backend.here
     there = repository.backend.archive(plan.place)
     copied = dict(_copies(here, there, moved, progress))
-    away = [(pack.file.name, pack.away) for pack in split]
+    old = [(pack.file.name, pack.away) for pack in split]
     rest = [(pack.file.name, pack.rest) for pack in split if len(pack.rest)]
-    new = list(rewrite(here, away, pack_bytes=store.pack_bytes, into=there))
+    new = list(rewrite(here, old, pack_bytes=store.pack_bytes, into=there))
     left = list(rewrite(here, rest, pack_bytes=store.pack_bytes))
     written = max((pack.file.modified for pack in split), default=0)
     copied.update((name, Away(_size(there, name), written)) for name, _ in new)
     failpoint("archive.copied")
     note_archived(here, plan.place, copied)
     failpoint("archive.known")
+    # What went here meanwhile (it was purged, say) must not stay there.
+    useless = [pack.file.name for pack in moved if here.size(PACKS + pack.file.name) is None]
+    if any(here.size(PACKS + pack.file.name) is None for pack in split):
+        useless += [name for name, _ in new]
+        store.remove_packs([name for name, _ in left])
+        split = []
+    there.delete(*(PACKS + name for name in useless))
+    forget_archived(here, useless)
     if split:
         store.retire_packs([pack.file.name for pack in split], [*new, *left])
-    for pack in (*moved, *split):
-        here.delete(PACKS + pack.file.name)
+    for pack in moved:
+        if there.size(PACKS + pack.file.name) is not None:  # else just brought back
+            here.delete(PACKS + pack.file.name)
+    here.delete(*(PACKS + pack.file.name for pack in split))
     failpoint("archive.done")
 
 
@@ -209,7 +226,8 @@ def unarchive(repository: Repository, *, progress: Progress = silent) -> list[Ar
     failpoint("archive.known")
     for each in archives:
         for name in each.packs:
-            backend.archive(each.place).delete(PACKS + name)
+            if name not in away(here):  # else just archived again
+                backend.archive(each.place).delete(PACKS + name)
     failpoint("archive.done")
     return _summed(archives)
 

@@ -350,6 +350,53 @@ def test_a_copy_that_a_crash_left_is_not_trusted(
     assert datasnap.open(repo.url).verify(deep=True).ok
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_what_is_purged_while_it_is_archived_does_not_stay_there(
+    repo: Repository, line: list[str], tmp_path: Path, split: bool
+) -> None:
+    if not split:
+        with repo.transaction() as tx:
+            tx.update("t", {"id": "id + 5000"})
+            tx.optimize("t")
+    place, other, left = str(tmp_path / "archive"), datasnap.open(repo.url), [1]
+
+    def purge(name: str) -> None:
+        if name == "archive.copied" and left:
+            left.clear()
+            other.purge("t", "x >= 0")
+
+    failpoints.watch(purge)
+    try:
+        repo.archive(place, LAST)
+    finally:
+        failpoints.watch(None)
+    assert there(place) == set()
+    repo = datasnap.open(repo.url)
+    assert not repo.archives()
+    assert repo.verify(deep=True).ok
+    assert not repo.verify().warnings
+
+
+def test_what_is_archived_again_while_it_is_brought_back_is_kept(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    place, other, left = str(tmp_path / "archive"), datasnap.open(repo.url), [1]
+    repo.archive(place, LAST)
+
+    def archive(name: str) -> None:
+        if name == "archive.known" and left:
+            left.clear()
+            other.archive(place, LAST)
+
+    failpoints.watch(archive)
+    try:
+        repo.unarchive()
+    finally:
+        failpoints.watch(None)
+    all_read(datasnap.open(repo.url), line)
+    assert datasnap.open(repo.url).verify(deep=True).ok
+
+
 def test_nothing_is_asked_while_nothing_is_archived(
     repo: Repository, line: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
