@@ -40,6 +40,9 @@ def runs(
     all: Annotated[
         bool, typer.Option("--all", help="Compare: also what is the same in both.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove: also a run that seems to be running.")
+    ] = False,
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=1, help="Runs to list.")
     ] = 20,
@@ -57,7 +60,7 @@ def runs(
         raise UsageError(f"say: datasnap runs {' '.join([verb, *expected])}")
     if verb == "best" and not metric:
         raise UsageError("say by which metric", hint="As in: datasnap runs best --metric auc")
-    action(the_repository(), rest, _Wanted(metric, min, all, limit, json))
+    action(the_repository(), rest, _Wanted(metric, min, all, force, limit, json))
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class _Wanted(msgspec.Struct, frozen=True):
     metric: str
     lowest: bool
     everything: bool
+    force: bool
     limit: int
     json: bool
 
@@ -205,7 +209,7 @@ def _save(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
 
 
 def _remove(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
-    run = repository.remove_run(rest[0])
+    run = repository.remove_run(rest[0], force=wanted.force)
     if wanted.json:
         print_json(as_json(run))
     else:

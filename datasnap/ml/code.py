@@ -15,6 +15,8 @@ MAX_DIFF = 1 << 20
 #: Untracked files that are listed.
 MAX_UNTRACKED = 1000
 _PATIENCE = 20
+#: All files but those of repositories of datasnap: they are no code.
+_CODE = ("--", ":/", ":(exclude,top,glob)**/.datasnap/**")
 #: https://user:token@host
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -50,10 +52,9 @@ def this_code(folder: Path) -> Code:
     root = git and _said(git, folder, "rev-parse", "--show-toplevel").strip()
     if not git or not root:
         return Code()
-    diff = _said(git, folder, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff")
-    # A repository of datasnap is no code.
-    others = ("ls-files", "--others", "--exclude-standard", "--exclude=.datasnap", "-z")
-    untracked = _said(git, Path(root), *others).split("\0")[:-1]
+    diff = _said(git, folder, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", *_CODE)
+    others = _said(git, Path(root), "ls-files", "--others", "--exclude-standard", "-z", *_CODE)
+    untracked = others.split("\0")[:-1]
     return Code(
         root=root,
         commit=_said(git, folder, "rev-parse", "--verify", "-q", "HEAD").strip(),
@@ -88,8 +89,8 @@ def files_between(code: Code, other: Code) -> list[str]:
     git = shutil.which("git")
     if not git or not code.commit or not Path(other.root or "/nowhere").is_dir():
         return []
-    said = _said(git, Path(other.root), "diff", "--name-status", code.commit, other.commit)
-    return said.splitlines()
+    ends = (code.commit, other.commit)
+    return _said(git, Path(other.root), "diff", "--name-status", *ends, *_CODE).splitlines()
 
 
 def _remote(git: str, folder: Path) -> str:

@@ -159,6 +159,8 @@ class Recorder:
         )
         new = [read for read in reads if read not in self.reads]
         changed = {**self._changes(notes), **changed}
+        if self.failure and "error" in changed:  # it says more than that a command failed
+            changed["error"] = self.failure
         for read in new:
             self._pin(read)
         if metrics or new or changed:

@@ -194,9 +194,12 @@ def environment_of(repository: Repository, run: RunRecord) -> Environment:
     raise UnknownName("environment", run.environment[:12], where=f"of run {run.id}")
 
 
-def remove_run(repository: Repository, run: str) -> RunRecord:
+def remove_run(repository: Repository, run: str, *, force: bool = False) -> RunRecord:
     """Remove a run, what only it saved, and its pins. Its rows go from the tables as they are now,
     and from disk when nothing older leads to them any more (`prune`, then `gc`).
+
+    Args:
+        force: also one that is running, as far as anybody here can tell.
 
     Raises:
         UnknownName, AmbiguousId. UsageError: it is running.
@@ -209,8 +212,11 @@ def remove_run(repository: Repository, run: str) -> RunRecord:
     from datasnap.transaction import Transaction
 
     record = run_record(repository, run)
-    if record.status == "running":
-        raise UsageError(f"run {record.id} is running", hint="Stop it first.")
+    if record.status == "running" and not force:
+        raise UsageError(
+            f"run {record.id} is running on {record.host}",
+            hint="Stop it first; if it is gone with its machine: --force.",
+        )
 
     def remove(tx: Transaction) -> None:
         for name in (tables.RUNS, tables.METRICS, tables.READS, tables.ARTIFACTS):

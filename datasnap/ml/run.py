@@ -184,7 +184,8 @@ class Run:
             raise UsageError("this run has ended", hint="Make another: datasnap.run(…)")
         self._outer = reads.current()
         which = self._outer.which if self._outer else None
-        if self._outer and which and not here.joined:
+        # A command is a run of its own, wherever it is started.
+        if self._outer and which and not here.joined and self._command is None:
             self._join(self._outer, which)
             here.joined = True
         else:
@@ -258,9 +259,6 @@ class Run:
             return
         reads.activate(self._outer)
         journal.close()
-        recorder.write()
-        if error and recorder.failure:  # which says more than that a command failed
-            error = recorder.failure
         recorder.end(status or ("failed" if error else "finished"), error[:_MAX_ERROR], exit_code)
         shutil.rmtree(journal.folder, ignore_errors=True)
 

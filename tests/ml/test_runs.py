@@ -131,7 +131,7 @@ def test_a_run_is_there_while_it_runs(rides_repo: Repository) -> None:
         assert rides_repo.pins() == {f"run/{run.id}": old}
         with pytest.raises(UsageError, match=f"run {run.id} is active"):
             datasnap.run(repo=rides_repo).start()
-        with pytest.raises(UsageError, match="is running"):
+        with pytest.raises(UsageError, match="is running on"):
             rides_repo.remove_run(run.id)
     finally:
         run.finish()

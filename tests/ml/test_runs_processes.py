@@ -126,6 +126,15 @@ def test_a_signal_is_recorded_and_passed_on(
     assert run.exit_code == 128 + number
 
 
+def test_a_command_in_a_command_is_a_run_of_its_own(repo: Repository) -> None:
+    inner = [sys.executable, "-m", "datasnap", "-C", repo.url, "run", "-n", "inner", "--", "true"]
+    launch(inner, name="outer", repo=repo)
+    assert {(run.name, run.status) for run in repo.runs()} == {
+        ("inner", "finished"),
+        ("outer", "finished"),
+    }
+
+
 def test_an_interruption_of_datasnap_reaches_the_command_and_the_record(
     repo: Repository,
 ) -> None:
