@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 
-from datasnap.errors import DatasnapError, RefExists
+from datasnap.errors import DatasnapError, PrunedSnapshot, RefExists
 from datasnap.ml import tables
 from datasnap.ml.environment import Environment
 from datasnap.ml.journal import (
@@ -36,6 +36,7 @@ from datasnap.ml.journal import (
 )
 from datasnap.ml.records import pin_name
 from datasnap.places import open_repository
+from datasnap.snapshots.held import real_place
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reflog import Why
 
@@ -175,7 +176,7 @@ class Recorder:
             if isinstance(note, Parameters):
                 self.params = {**self.params, **note.values}
                 changed["params"] = msgspec.json.encode(self.params).decode()
-            elif isinstance(note, Named) and not self.name:
+            elif isinstance(note, Named) and self.name in ("", note.name):
                 self.name = changed["name"] = note.name
             elif isinstance(note, Elsewhere):
                 changed["environment"] = note.hash
@@ -208,20 +209,22 @@ class Recorder:
         tables.add(self._repository, all_rows, f"run {self._id}: {what}")
 
     def _pin(self, read: Read) -> None:
-        """Hold the snapshot. Where that fails (another repository that may only be read) the run
-        is recorded all the same."""
+        """Hold the snapshot. Where that cannot be done (it was pruned meanwhile; another
+        repository may only be read) the run is recorded all the same."""
         if not read.snapshot:
             return
-        if not read.repository:
-            pin_read(self._repository, self._id, read.snapshot)
-            return
-        with suppress(DatasnapError):
-            pin_read(open_repository(read.repository), self._id, read.snapshot)
+        if read.repository:
+            with suppress(DatasnapError):
+                pin_read(open_repository(read.repository), self._id, read.snapshot)
+        else:
+            with suppress(PrunedSnapshot):
+                pin_read(self._repository, self._id, read.snapshot)
 
 
 def pin_read(repository: Repository, run: str, snapshot: str) -> None:
-    """Hold a snapshot for a run that read it."""
-    id = SnapshotId(ObjectId(bytes.fromhex(snapshot)))
+    """Hold a snapshot for a run that read it, or what a purge has put in its place."""
+    repository.replaced.refresh()
+    id = repository.replaced.current(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
     for number in count(1):
         name = pin_name(run, number)
         while (ref := repository.refs.read("pin", name)) is None:
@@ -234,7 +237,7 @@ def pin_read(repository: Repository, run: str, snapshot: str) -> None:
 
 def _local(read: Read, repository: Repository) -> Read:
     """A read, without the repository where that is the run's own."""
-    if read.repository == repository.url:
+    if real_place(read.repository) == real_place(repository.url):
         return msgspec.structs.replace(read, repository="")
     return read
 

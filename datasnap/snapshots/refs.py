@@ -54,6 +54,8 @@ FOLDERS: dict[Kind, str] = {
     "pin": "refs/pins/",
     "run": "refs/runs/",
 }
+#: Refs that writers commit to.
+WRITTEN: tuple[Kind, ...] = ("branch", "run")
 HEAD = "HEAD"
 #: Of a name as its file has it, which file systems limit.
 MAX_NAME = 200
@@ -275,8 +277,9 @@ class Refs:
                 yield kind, name
 
     def kind_of(self, name: str, kinds: Iterable[Kind] = FOLDERS) -> Kind | None:
-        """What a name is, or was if it is nothing any more: a branch before a tag, that
-        before a pin, that before the record of runs. None: there was never such a ref, or nothing is left of its log."""
+        """What a name is, or was if it is nothing any more: a branch before a tag, that before a
+        pin, that before the record of runs. None: there was never such a ref, or nothing is left
+        of its log."""
         found = {kind: next(self.log(kind, name), None) for kind in kinds}
         existing = (kind for kind in found if self.read(kind, name))
         return next(existing, next((kind for kind, newest in found.items() if newest), None))
