@@ -27,7 +27,7 @@ from datasnap.errors import CorruptData, StorageError
 from datasnap.lifecycle.roots import roots
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId, Tree, unpack_object
 from datasnap.snapshots.reach import Marks, mark, references
-from datasnap.snapshots.refs import Kind
+from datasnap.snapshots.refs import WRITTEN
 from datasnap.storage import PACKS, Catalog, make_catalog, read_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import DAMAGED, OBJECT, Entries, is_pack_name
@@ -43,8 +43,6 @@ _tops = msgspec.msgpack.Decoder(Snapshot | Tree)
 _UNDER_WAY = timedelta(days=1)
 
 _TEMPORARY = "tmp/"
-#: Refs that writers commit to.
-_WRITTEN: tuple[Kind, ...] = ("branch", "run")
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -92,7 +90,7 @@ def erase(repository: Repository, table: str, operation: str) -> Erased:
     goes, young = _condemned(repository, catalog, table)
     packs = _without(catalog, goes)
     _set_aside(repository, packs, apart, operation)
-    for kind in _WRITTEN:
+    for kind in WRITTEN:
         for name in repository.refs.all(kind):
             repository.refs.touch(kind, name)
     _bring_back(repository, packs)

@@ -16,6 +16,7 @@ from datasnap.lifecycle.roots import roots
 from datasnap.progress import Progress, silent
 from datasnap.signing.signatures import drop_stale
 from datasnap.snapshots.reflog import LOGS
+from datasnap.snapshots.refs import WRITTEN
 from datasnap.storage import PACKS, MissingRecord, Store, read_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import Entries
@@ -91,7 +92,9 @@ def carry_out(repository: Repository, plan: GcPlan, *, progress: Progress = sile
         put_in(backend, [(pack.name, pack.size) for pack in garbage], secrets.token_hex(8))
         store.retire_packs([pack.name for pack in garbage], copied)
     failpoint("gc.quarantined")
-    gone = _still_unneeded(repository, plan) + (garbage if not plan.grace else [])
+    gone = _still_unneeded(repository, plan)
+    if not plan.grace:
+        gone += _at_once(repository, plan, progress)
     store.refresh()
     named = [pack.name for pack in gone if store.covers(pack.name)]
     if named:  # by a writer that had slept through their quarantine
@@ -148,6 +151,25 @@ def _still_unneeded(repository: Repository, plan: GcPlan) -> list[PackPlan]:
     since = plan.now - round(plan.grace.total_seconds() * 1e6)
     held = quarantined(repository.backend)
     return [pack for pack in planned if pack.name in held and held[pack.name].modified <= since]
+
+
+def _at_once(repository: Repository, plan: GcPlan, progress: Progress) -> list[PackPlan]:
+    """What has just gone to quarantine and may go for good. A commit that relies on it, or wrote
+    it, either has landed by now, or is turned away as its branch is written anew, and looks again.
+    """
+    refs = repository.refs
+    for kind in WRITTEN:
+        for name in refs.all(kind):
+            refs.touch(kind, name)
+    taken = plan.of("take", "copy")
+    found = roots(repository, logged_since=plan.logged_since)
+    if plan.named.issuperset(id for root in found for id in root.snapshots):
+        return taken
+    reflog = timedelta(microseconds=plan.now - plan.logged_since)
+    again = plan_gc(repository, grace=plan.grace, reflog=reflog, progress=progress)
+    _use_again(repository, [pack.name for pack in again.of("bring back")])
+    names = {pack.name for pack in taken}
+    return [pack for pack in again.of("remove") if pack.name in names]
 
 
 def _clear_quarantine(repository: Repository, plan: GcPlan) -> None:

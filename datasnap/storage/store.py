@@ -281,6 +281,8 @@ class Session:
         self._objects: dict[bytes, bytes] = {}
         self._placed: dict[bytes, tuple[str, int, int]] = {}
         self._sealed: list[tuple[str, Entries]] = []
+        #: Packs of earlier commits, to which something may still be about to lead.
+        self._committed: dict[str, Entries] = {}
         self._writing: deque[Future[None]] = deque()
         self._writer = ThreadPoolExecutor(1, "datasnap-pack")
         self._lock = threading.RLock()
@@ -397,7 +399,7 @@ class Session:
             StorageError: a pack could not be written, or has gone.
         """
         with self._lock:
-            early = {name for name, _ in self._sealed}
+            early = self._committed | dict(self._sealed)
             for kind in (CHUNK, OBJECT):
                 self._seal(kind)
                 self._wait()
@@ -405,15 +407,23 @@ class Session:
                 self._keep_from_garbage(early)
             if self._sealed:
                 self._store.add_packs(self._sealed)
+                self._committed |= dict(self._sealed)
                 self._store.note(self._objects)
             self._forget()
 
-    def _keep_from_garbage(self, packs: set[str]) -> None:
+    def _keep_from_garbage(self, packs: dict[str, Entries]) -> None:
         """Packs written before the commit, which nothing leads to yet, may have been taken for
         garbage. Not even a short while is trusted: no clock here runs while a machine sleeps."""
         backend = self._store.backend
-        take_out(backend, packs.intersection(quarantined(backend)))
-        if not packs.issubset(file.name for file in backend.list(PACKS)):
+        take_out(backend, packs.keys() & quarantined(backend).keys())
+        if packs.keys() <= _listed(backend):
+            return
+        self._store.refresh()
+        there = _listed(backend)
+        for id in (id for name in packs.keys() - there for id in packs[name]["id"]):
+            at = self._store.find(id.tobytes())
+            if at is not None and at.pack in there:
+                continue  # its pack was taken together with others
             raise StorageError(
                 "what this transaction had written was taken for garbage, so long has it been open",
                 hint="Nothing was committed. Do it again, or give `datasnap gc` a longer --grace.",
@@ -456,6 +466,10 @@ class Session:
     def _wait(self) -> None:
         while self._writing:
             self._writing.popleft().result()
+
+
+def _listed(backend: Backend) -> set[str]:
+    return {file.name for file in backend.list(PACKS)}
 
 
 def _runs(located: dict[bytes, Location]) -> list[list[tuple[bytes, Location]]]:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import Conflict, DatasnapError
+from datasnap.errors import Conflict, DatasnapError, StorageError
 from datasnap.repository import Repository
-from datasnap.storage import CHUNK, MissingRecord
+from datasnap.storage import CHUNK, MissingRecord, failpoints
 from datasnap.storage.index import MAX_FILES, Index
 from datasnap.storage.pack import Entries
 from datasnap.storage.quarantine import quarantined
@@ -86,6 +86,34 @@ def test_a_writer_that_slept_does_not_name_what_went(location: str) -> None:
     with datasnap.open(location).transaction("main") as tx:
         tx.write("rows", ROWS, key="id")
     check(location)
+
+
+@pytest.mark.parametrize("step", ["packs.durable", "index.durable", "commit.stored"])
+def test_all_garbage_at_once_takes_no_commit_that_is_acknowledged(
+    tmp_path: Path, step: str
+) -> None:
+    repo = a_repository_with_garbage(str(tmp_path / "repo"))
+    left = [1]
+
+    def collect_first(name: str) -> None:
+        if name == step and left:
+            left.clear()
+            collect(repo.url)
+
+    failpoints.watch(collect_first)
+    try:
+        with repo.transaction("main") as tx:
+            tx.write("rows", ROWS, key="id")
+            tx.write("more", pa.table({"y": [1, 2, 3]}))
+    except (Conflict, StorageError):
+        assert not left
+    finally:
+        failpoints.watch(None)
+    fresh = datasnap.open(repo.url)
+    assert fresh.verify(deep=True).ok
+    with fresh.transaction("main") as tx:
+        tx.write("rows", ROWS, key="id")
+    check(repo.url)
 
 
 def test_a_merge_of_indexes_beside_a_collection_names_nothing_that_went(
