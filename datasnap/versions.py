@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from datasnap.errors import UnknownName
 from datasnap.extras import require
 from datasnap.ml.reads import is_active, note_read
+from datasnap.ml.splits import split
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
 from datasnap.snapshots.objects import SnapshotId, TableId
@@ -186,6 +187,8 @@ class TableVersion:
         self._note(columns, where, rows)
         connection = connection or connect(self._repository, self._snapshot)
         return select_relation(connection, self, self._id, Selection(columns, where, rows))
+
+    split = split
 
     def export(self, path: str | os.PathLike[str], *, progress: Progress = silent) -> None:
         """Write the table to a file; its format follows from the name.

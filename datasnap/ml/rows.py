@@ -13,6 +13,7 @@ from datasnap.ml.source import Source
 from datasnap.ml.tensors import Nulls, Others, Tensors
 
 if TYPE_CHECKING:
+    from datasnap.ml.splits import Split
     from datasnap.versions import TableVersion
 
 
@@ -32,7 +33,7 @@ class RowDataset(Dataset[Any]):
 
     def __init__(
         self,
-        table: TableVersion,
+        table: TableVersion | Split,
         *,
         columns: Sequence[str] | None = None,
         where: str | None = None,

@@ -19,6 +19,7 @@ import pyarrow as pa
 from datasnap.errors import CorruptData
 from datasnap.ml.order import Numbers, cumulative
 from datasnap.ml.reads import note_read
+from datasnap.ml.splits import Split
 from datasnap.parquet import restore
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.tables.manifest import Segments, fields_by_name, stored_types
@@ -58,8 +59,15 @@ class Source:
     """
 
     def __init__(
-        self, table: TableVersion, columns: Sequence[str] | None = None, where: str | None = None
+        self,
+        table: TableVersion | Split,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
     ) -> None:
+        self._split: dict[str, object] | None = None
+        if isinstance(table, Split):
+            where, self._split = table.both(where), table.described
+            table = table.table
         repository = table.repository
         schema = selected_schema(table.manifest, columns)
         self.pinned = Pinned(
@@ -96,6 +104,8 @@ class Source:
         pinned, said = self.pinned, dict(details)
         if pinned.where is not None:
             said["where"] = pinned.where
+        if self._split is not None:
+            said["split"] = self._split
         note_read(
             self.table.repository,
             pinned.snapshot,

@@ -27,6 +27,7 @@ from datasnap.tables.scan import selected_schema
 if TYPE_CHECKING:
     import torch
 
+    from datasnap.ml.splits import Split
     from datasnap.versions import TableVersion
 
 #: What becomes of nulls, and of columns of which no tensor can be made.
@@ -67,7 +68,12 @@ class Tensors:
 
     @classmethod
     def of_table(
-        cls, table: TableVersion, columns: Sequence[str] | None, *, nulls: Nulls, others: Others
+        cls,
+        table: TableVersion | Split,
+        columns: Sequence[str] | None,
+        *,
+        nulls: Nulls,
+        others: Others,
     ) -> Self:
         """Of some columns of a table.
 

@@ -40,6 +40,7 @@ from datasnap.ml.packed import Packed  # noqa: E402
 from datasnap.ml.rows import RowDataset, collate  # noqa: E402
 
 if TYPE_CHECKING:
+    from datasnap.ml.splits import Split
     from datasnap.versions import TableVersion
 
 __all__ = ["RowDataset", "TableDataset", "TableLoader", "collate"]
@@ -82,7 +83,7 @@ class TableDataset(IterableDataset[Any]):
 
     def __init__(
         self,
-        table: TableVersion,
+        table: TableVersion | Split,
         *,
         columns: Sequence[str] | None = None,
         where: str | None = None,
