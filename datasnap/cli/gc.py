@@ -34,7 +34,7 @@ def gc(
         typer.Option(
             metavar="TIME",
             help="How long garbage must have lain, and then stays in quarantine (7d, 12h); 0: it "
-            "goes at once, which is safe only while nobody writes  [default: gc.grace_days]",
+            "goes at once, and commits under way may fail  [default: gc.grace_days]",
         ),
     ] = None,
     reflog: Annotated[
