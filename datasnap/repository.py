@@ -34,6 +34,7 @@ from datasnap.gates.watch import Gate
 from datasnap.progress import Progress, silent
 from datasnap.signing import Signer
 from datasnap.snapshots import objects
+from datasnap.snapshots.held import held_refs
 from datasnap.snapshots.history import log as walk
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.pruned import Pruned
@@ -96,7 +97,13 @@ class Repository:
         self.workbenches: list[Workbench] = []
         weakref.finalize(self, self.workbenches.clear)
         self.replaced = Replaced(backend)
-        self.revisions = Revisions(self.refs, self.objects, self._snapshots_starting, self.replaced)
+        self.revisions = Revisions(
+            self.refs,
+            self.objects,
+            self._snapshots_starting,
+            self.replaced,
+            held_refs(self.url),
+        )
 
     def __repr__(self) -> str:
         return f"<datasnap repository {self.url}>"

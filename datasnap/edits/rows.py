@@ -56,6 +56,7 @@ class RowVerbs(UnitOfWork):
         parent, since = self._find(table), self._session.added_bytes
         columns = None if key is None else [key] if isinstance(key, str) else list(key)
         made = self._ingest(table, open_source(data), columns, keep_order)
+        self._note_source(table, data)
         return self._edited(table, parent, made, since)
 
     def append(self, table: str, data: object) -> TableChange:
@@ -80,6 +81,7 @@ class RowVerbs(UnitOfWork):
         editor, memory = self._editor(before), self._repository.settings.imports.sort_memory_mib
         with ExitStack() as cleanup:
             source = fitted(open_source(data), before, table)
+            self._note_source(table, data)
 
             def whole(batch: pa.RecordBatch) -> pa.RecordBatch:
                 columns = by_field(pa.Table.from_batches([batch]), before)
@@ -118,6 +120,7 @@ class RowVerbs(UnitOfWork):
 
         before, since = self._keyed(table), self._session.added_bytes
         source = fitted(open_source(data), before, table)
+        self._note_source(table, data)
         memory = self._repository.settings.imports.sort_memory_mib
         columns, count = read_in_order(source, before, memory)
         missing = [f for f in arrow_schema(before) if f.name not in source.schema.names]

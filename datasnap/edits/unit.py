@@ -21,6 +21,7 @@ from datasnap.storage import SessionStats
 from datasnap.tables.chunks import ChunkWriter
 from datasnap.tables.edit import TableEditor
 from datasnap.tables.manifest import arrow_schema, fields_by_name, key_names
+from datasnap.tables.origins import source_metadata
 from datasnap.tables.scan import Scanner
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ class UnitOfWork:
     def abandon(self) -> None:
         """Leave the block, when it ends, without a commit."""
         self._abandoned = True
+
+    def _note_source(self, table: str, data: object) -> None:
+        """Keep with the snapshot which files a table's rows come from."""
+        self._metadata = {**source_metadata(table, data), **self._metadata}
 
     def _head_of_branch(self) -> SnapshotId | None:
         refs = self._repository.refs

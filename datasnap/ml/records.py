@@ -54,6 +54,7 @@ class RunRecord:
         command: its arguments, the program first.
         folder: the working directory.
         environment: the hash of its `Environment`; see `environment_of`.
+        reproduces: the run that it does again; "": none.
         params: nested; metrics: the last value of each.
         reads: in the order in which they were noted.
     """
@@ -71,6 +72,7 @@ class RunRecord:
     command: tuple[str, ...]
     code: Code
     environment: str
+    reproduces: str
     params: dict[str, object]
     metrics: dict[str, float]
     reads: tuple[RunRead, ...]
@@ -335,6 +337,7 @@ def _record(
         command=msgspec.json.decode(text("command") or "[]", type=tuple[str, ...]),
         code=msgspec.json.decode(text("code") or "{}", type=Code),
         environment=text("environment"),
+        reproduces=text("reproduces"),
         params=msgspec.json.decode(text("params") or "{}", type=dict[str, object]),
         metrics=metrics,
         reads=reads,

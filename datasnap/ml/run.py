@@ -37,6 +37,7 @@ from datasnap.ml.params import plain_params
 from datasnap.ml.processes import host, this_process, user
 from datasnap.ml.recording import Recorder, Row, record_begin
 from datasnap.places import open_repository
+from datasnap.snapshots.held import held
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -284,6 +285,7 @@ class Run:
             "process": this_process(),
             "folder": str(folder),
             "environment": environment.hash,
+            "reproduces": _reproduced() if self._command else None,
             "command": msgspec.json.encode(list(self._command or sys.orig_argv)).decode(),
             "params": msgspec.json.encode(self._params).decode(),
             "code": msgspec.json.encode(code).decode(),
@@ -321,6 +323,12 @@ class Run:
                 "this run is not active", hint="Use it inside `with datasnap.run(…) as run:`"
             )
         return self._journal
+
+
+def _reproduced() -> str | None:
+    """The run that is done again in this process."""
+    found = held()
+    return found.run if found else None
 
 
 def _number(name: str, value: SupportsFloat) -> float:

@@ -231,7 +231,8 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Tell the run that is active, if one is."""
         if self.notes_reads and is_active():
             digits = found.snapshot.hex(), found.name, found.id.hex()
-            note_read(self._repository, *digits)
+            # Which of the rows whoever reads the file makes use of, nobody knows.
+            note_read(self._repository, *digits, details={"through": "file"})
 
     def _find(self, path: str) -> _Found:
         """The table that `<ref>/<table>.parquet` names. Both may hold slashes."""

@@ -216,9 +216,9 @@ class _FrozenRefs:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self.refs = {**repository.refs.tags(), **repository.refs.branches()}
+        self.refs = repository.revisions.named()
         self._named = {**repository.refs.all("run"), **self.refs}
-        self._head = repository.refs.head()
+        self._head = repository.revisions.head
 
     def resolve(self, revision: str) -> SnapshotId:
         if re.match(r"[^~^]*?@\{\d{1,6}\}", revision):

@@ -26,6 +26,7 @@ from datetime import datetime, time, timedelta
 from itertools import islice
 
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
+from datasnap.snapshots.held import HeldRefs
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import HEAD, Refs
@@ -44,6 +45,7 @@ class Revisions:
     Args:
         starting: the snapshots whose IDs begin with some digits, reachable or not.
         replaced: those that a purge replaced.
+        held: refs that mean what they meant before.
     """
 
     def __init__(
@@ -52,9 +54,21 @@ class Revisions:
         objects: ObjectReader,
         starting: Callable[[str], Sequence[SnapshotId]],
         replaced: Replaced,
+        held: HeldRefs | None = None,
     ) -> None:
         self._refs, self._objects, self._starting = refs, objects, starting
         self._replaced = replaced
+        self._held = held or HeldRefs("", {})
+
+    @property
+    def head(self) -> str:
+        """What HEAD means: the current branch."""
+        return self._held.head or self._refs.head()
+
+    def named(self) -> dict[str, SnapshotId]:
+        """What each branch and tag means; a branch wins."""
+        held = {name: _id(digits) for name, digits in self._held.refs.items()}
+        return {**self._refs.tags(), **self._refs.branches(), **held}
 
     def resolve(self, revision: str) -> SnapshotId:
         """The snapshot that a revision names. Where a purge replaced that, its successor, with a
@@ -91,6 +105,8 @@ class Revisions:
 
     def _base(self, name: str, revision: str) -> SnapshotId:
         name = self._named(name)
+        if name in self._held.refs:
+            return self._present(_id(self._held.refs[name]))
         ref = self._refs.branch(name) or self._refs.tag(name) or self._refs.read("run", name)
         if ref:
             return ref.snapshot
@@ -114,10 +130,10 @@ class Revisions:
         was = log[-1].before if log else None
         if was is None:
             raise UnknownName("ref", revision, where=f"(the {kind} did not exist then)")
-        return self._present(SnapshotId(ObjectId(bytes.fromhex(was))))
+        return self._present(_id(was))
 
     def _named(self, name: str) -> str:
-        return self._refs.head() if name in (HEAD, "@") else name
+        return self.head if name in (HEAD, "@") else name
 
     def _unknown(self, name: str, revision: str) -> UnknownName:
         known = [*self._refs.branches(), *self._refs.tags()]
@@ -167,6 +183,10 @@ class Revisions:
             if snapshot.time <= limit:
                 return ancestor
         raise UnknownName("ref", revision, where="(the history begins later)")
+
+
+def _id(digits: str) -> SnapshotId:
+    return SnapshotId(ObjectId(bytes.fromhex(digits)))
 
 
 def _microseconds(when: str) -> int:

@@ -1,0 +1,70 @@
+"""A virtual environment with the packages of a run, at their versions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import datasnap
+from datasnap.errors import DatasnapError
+from datasnap.ml.environment import Environment
+
+_SELF = "datasnap"
+#: A venv brings the first; the others are of no use without their sources.
+_LEFT_OUT = {"pip", _SELF}
+
+
+def create_venv(environment: Environment, folder: Path) -> Path:
+    """Make one with pip, and return its Python. The version of Python is the nearest that is
+    installed: the same minor one, or else this process's.
+
+    Raises:
+        DatasnapError: a package cannot be installed.
+    """
+    python = folder / "bin" / "python"
+    _run([_interpreter(environment.python), "-m", "venv", str(folder)], "make a venv")
+    wanted = [f"{n}=={v}" for n, v in environment.packages.items() if n not in _LEFT_OUT]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if wanted:
+        _run([*pip, "--no-deps", *wanted], "install the packages of the run")
+    if _SELF in environment.packages:
+        _install_datasnap(environment.packages[_SELF], python, pip)
+    return python
+
+
+def with_venv(python: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables, as if a venv were active."""
+    path = f"{python.parent}:{variables.get('PATH', '')}"
+    rest = {name: v for name, v in variables.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+    return {**rest, "PATH": path, "VIRTUAL_ENV": str(python.parent.parent)}
+
+
+def _interpreter(version: str) -> str:
+    from shutil import which
+
+    minor = ".".join(version.split(".")[:2])
+    if minor == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    return which(f"python{minor}") or sys.executable
+
+
+def _install_datasnap(version: str, python: Path, pip: Sequence[str]) -> None:
+    """This datasnap, where it runs from its sources; else the released one."""
+    sources = Path(datasnap.__file__).parent.parent
+    if (sources / "pyproject.toml").exists():
+        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+        (Path(done.stdout.strip()) / f"{_SELF}.pth").write_text(f"{sources}\n", "utf-8")
+    else:
+        _run([*pip, "--no-deps", f"{_SELF}=={version}"], "install datasnap")
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")]
+        said = (errors or lines or [""])[0].removeprefix("ERROR: ")
+        raise DatasnapError(f"cannot {what}: {said}")
