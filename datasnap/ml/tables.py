@@ -29,6 +29,7 @@ from blake3 import blake3
 from datasnap.config import cache_folder
 from datasnap.errors import Conflict
 from datasnap.snapshots.objects import Table
+from datasnap.tables.manifest import arrow_schema
 from datasnap.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "process": pa.string(),
             "folder": pa.string(),
             "environment": pa.string(),
+            "reproduces": pa.string(),
             # JSON, whose form is that of the structs in `datasnap.ml.records`.
             "command": pa.string(),
             "params": pa.string(),
@@ -102,6 +104,17 @@ SCHEMAS: dict[str, pa.Schema] = {
         }
     ),
     PIECES: pa.schema({"piece": pa.binary(32), "bytes": pa.binary()}),
+}
+
+#: What SQL calls the types of columns.
+_SQL = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    _TIME: "TIMESTAMPTZ",
+    pa.list_(pa.string()): "VARCHAR[]",
 }
 
 #: How long a writer tries again while others are quicker, in seconds.
@@ -148,16 +161,25 @@ def table_of(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMAS[name])
 
 
-def read(repository: Repository, name: str, columns: list[str] | None = None) -> pa.Table:
+def read(repository: Repository, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """One of the tables as it is now, in the order in which rows were added; empty, if there is
-    none yet. This is no read that a run would note."""
+    none yet. This is no read that a run would note.
+
+    Columns that the table has not, since an older datasnap made it, are null.
+    """
+    schema = SCHEMAS[name]
+    wanted = schema if columns is None else pa.schema([schema.field(each) for each in columns])
     manifest = manifest_of(repository, name)
     if manifest is None:
-        schema = SCHEMAS[name]
-        return (
-            schema if columns is None else pa.schema([schema.field(c) for c in columns])
-        ).empty_table()
-    return repository.scanner.read_table(manifest, name, columns)
+        return wanted.empty_table()
+    stored = arrow_schema(manifest).names
+    there = [each for each in wanted.names if each in stored]
+    found = repository.scanner.read_table(manifest, name, there)
+    arrays = [
+        found[field.name] if field.name in there else pa.nulls(manifest.rows, field.type)
+        for field in wanted
+    ]
+    return pa.Table.from_arrays(arrays, schema=wanted)
 
 
 def manifest_of(repository: Repository, name: str) -> Table | None:
@@ -198,7 +220,11 @@ def _transaction(repository: Repository, message: str) -> Transaction:
 
 def _append(tx: Transaction, rows: Rows) -> None:
     for name, more in rows.items():
-        if name in tx.tables:
-            tx.append(name, more)
-        else:
+        if name not in tx.tables:
             tx.write(name, more)
+            continue
+        stored = arrow_schema(tx.table(name)).names
+        new = {f.name: f"CAST(NULL AS {_SQL[f.type]})" for f in more.schema if f.name not in stored}
+        if new:  # the table was made by an older datasnap
+            tx.add_columns(name, new)
+        tx.append(name, more)

@@ -356,6 +356,25 @@ def test_the_record_of_runs_is_data_like_any_other(rides_repo: Repository, tmp_p
     assert any(change.verb == "record" for change in again.reflog("run:runs"))
 
 
+def test_a_record_that_an_older_datasnap_began_is_gone_on_with(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with datasnap.run("old", repo=repo) as old:
+        old.log({"auc": 0.5})
+    kinds = [pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_(), pa.list_(pa.string())]
+    more = {f"new_{number}": kind for number, kind in enumerate(kinds)}
+    for name in (tables.RUNS, tables.METRICS):
+        later = pa.schema([*tables.SCHEMAS[name], *pa.schema(more)])
+        monkeypatch.setitem(tables.SCHEMAS, name, later)
+    assert repo.run_record(old.id).metrics == {"auc": 0.5}
+    assert tables.read(repo, tables.RUNS)["new_0"].null_count == 2
+    with datasnap.run("new", repo=repo) as new:
+        new.log({"auc": 0.6})
+    assert [run.metrics["auc"] for run in repo.runs()] == [0.6, 0.5]
+    stored = repo.table("datasnap_runs@runs").schema
+    assert [stored.field(name).type for name in more] == kinds
+
+
 def test_artifacts_come_back_as_they_were(repo: Repository, tmp_path: Path) -> None:
     folder = tmp_path / "saved" / "deep"
     folder.mkdir(parents=True)

@@ -147,7 +147,10 @@ def test_an_interruption_of_datasnap_reaches_the_command_and_the_record(
     assert (run.status, run.error) == ("failed", "KeyboardInterrupt")
 
 
-def test_a_run_whose_process_is_gone_was_killed(tables_repo: Repository, tmp_path: Path) -> None:
+def test_a_run_whose_process_is_gone_was_killed(
+    tables_repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # its notes stay
     code = (
         "import datasnap, sys, os, signal\n"
         "repo = datasnap.open(sys.argv[1])\n"
