@@ -51,7 +51,7 @@ class Order:
         seed: of the shuffle.
         window: rows that are shuffled among each other, or more: so many segments of a lane as
             have them.
-        lanes: places in the table that are read side by side.
+        lanes: places in the table that are read side by side; in a small table fewer.
         drop_last: leave out a last batch that is not full.
     """
 
@@ -101,7 +101,7 @@ class Epoch:
         self.batches = total // size if order.drop_last else -(-total // size)
         #: Rows in them.
         self.rows = min(total, self.batches * size)
-        self.lanes = max(1, min(order.lanes, self.batches)) if order.shuffle else 1
+        self.lanes = _lanes(order, self.rows, self.batches) if order.shuffle else 1
         numbers = np.arange(len(counts), dtype=np.int64)
         self._segments = shuffled(len(counts), *self._key) if order.shuffle else numbers
         self._ends = np.cumsum(counts[self._segments])
@@ -215,6 +215,13 @@ class Share:
         start = self.worker + given * self.workers
         places = np.arange(start, self.of_rank(batches, first), self.workers, dtype=np.int64)
         return (first + self.rank + places * self.ranks) % max(batches, 1)
+
+
+def _lanes(order: Order, rows: int, batches: int) -> int:
+    """How many lanes have a window each: fewer in a small table, of which segments would be cut
+    up. A divisor of what is asked for, so that what divides workers evenly still does."""
+    most = max(1, min(batches, rows // order.window))
+    return max(n for n in range(1, order.lanes + 1) if order.lanes % n == 0 and n <= most)
 
 
 def shuffled(count: int, *key: int) -> Numbers:

@@ -26,6 +26,7 @@ import footprint
 import garbage
 import imports
 import lifecycle
+import loaders
 import machine
 import merges
 import reads
@@ -52,6 +53,8 @@ GROUPS = (
     "query",
     "read",
     "export",
+    "loaders",
+    "take",
     "memory",
     "help",
 )
@@ -95,6 +98,8 @@ class Bench:
             measures["merges"] = lambda: merges.merges(dataset, work, repeat)
             measures["gc"] = lambda: garbage.collections(dataset, work, repeat)
             measures["branch"] = lambda: footprint.branches(stage.stand, work, repeat)
+            measures["loaders"] = lambda: loaders.loaders(stage.stand, work, repeat)
+            measures["take"] = lambda: loaders.rows_by_number(stage.stand, work, repeat)
             measures["memory"] = lambda: footprint.peak_memory(rows, 4 * rows, dataset, work)
         return measures.get(group, lambda: iter(()))
 
