@@ -215,14 +215,13 @@ def _compared(
         apart = differences(*environments)
     except DatasnapError:
         apart = ()
-    hashes = ({each.name: each.hash for each in one.artifacts} for one in (run, again))
     return Reproduction(
         run=run,
         again=again,
         status=Outcome("status", run.status, again.status, run.status == again.status),
         data=_outcomes(_tables(run), _tables(again), equal),
         metrics=_outcomes(run.metrics, again.metrics, close),
-        artifacts=_outcomes(*hashes, equal),
+        artifacts=_outcomes(_hashes(run), _hashes(again), equal),
         environment=apart,
         copied=tuple(tree.copied),
         missing=tuple(tree.missing),
@@ -240,6 +239,10 @@ def _outcomes(
         a, b = before.get(name), after.get(name)
         found.append(Outcome(name, a, b, same(a, b)))
     return tuple(found)
+
+
+def _hashes(run: RunRecord) -> dict[str, str]:
+    return {each.name: each.hash for each in run.artifacts}
 
 
 def _tables(run: RunRecord) -> dict[str, str]:

@@ -48,9 +48,9 @@ class Worktree:
 
     def word(self, word: str) -> str:
         """A word of the command line: files of the code are meant in this tree."""
-        if Path(word).is_absolute() and (moved := self.moved(os.path.realpath(word))).is_file():
-            return str(moved)
-        return word
+        path = os.path.realpath(word)
+        inside = Path(word).is_absolute() and Path(path).is_relative_to(self._was)
+        return str(self.moved(path)) if inside and self.moved(path).is_file() else word
 
     def link(self, place: str) -> None:
         """Let a repository that lies in or beside the run's tree be found in or beside this."""

@@ -1,0 +1,200 @@
+"""Doing a run again: with the code, the data and the parameters that it had."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+import datasnap
+from datasnap.errors import DatasnapError, UsageError
+from datasnap.ml.environment import Environment
+from datasnap.ml.launch import launch
+from datasnap.ml.records import RunRecord
+from datasnap.ml.reproduce import differences, reproduce
+from datasnap.ml.worktree import worktree_of
+from datasnap.repository import Repository
+from tests.conftest import write
+
+TRAIN = """
+import sys
+import numpy as np
+import datasnap
+
+repo = datasnap.open()
+with datasnap.run("rides", {"steps": 3}) as run:
+    x = repo.table("rides").to_arrow()["x"].to_numpy()
+    ((mean,),) = repo.sql("SELECT avg(x) FROM snapshot('rides', 'main')").fetchall()
+    tagged = repo.table("rides@first").to_arrow().num_rows
+    weights = np.float64(x.sum() * FACTOR) + np.random.default_rng(7).normal(size=4)
+    run.log({"weight": weights.sum(), "mean": mean, "tagged": tagged})
+    weights.tofile("model.bin")
+    run.save_model("model.bin")
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    names = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    command = ["git", "-C", str(folder), *names, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def rows(*values: float) -> pa.Table:
+    return pa.table({"id": list(range(len(values))), "x": list(values)})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with a script, and a repository of data in it, as most have it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / ".gitignore").write_text(".datasnap\nmodel.bin\n")
+    (folder / "train.py").write_text(TRAIN.replace("FACTOR", "2"))
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "train")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def repo(project: Path) -> Repository:
+    repo = datasnap.init(project)
+    write(repo, "rides", rows(1, 2))
+    repo.tag("first")
+    write(repo, "rides", rows(1, 2, 3))
+    return repo
+
+
+def train(repo: Repository, *words: str) -> RunRecord:
+    done = launch([sys.executable, *(words or ("train.py",))], repo=repo)
+    assert done.exit_code == 0
+    return repo.run_record(done.run)
+
+
+def test_a_run_gives_the_same_after_code_and_data_have_moved_on(
+    repo: Repository, project: Path
+) -> None:
+    # Neither all committed nor all known to git.
+    (project / "train.py").write_text(TRAIN.replace("FACTOR", "3 * len(open('notes').read())"))
+    (project / "notes").write_text("abc")
+    run = train(repo)
+    assert run.metrics["mean"] == 2.0
+    write(repo, "rides", rows(100, 200))
+    repo.delete_tag("first")
+    repo.tag("first")
+    repo.branch("exp")
+    repo.switch("exp")
+    (project / "train.py").write_text(TRAIN.replace("FACTOR", "1"))
+    git(project, "commit", "-qam", "other")
+    before = git(project, "worktree", "list"), git(project, "status", "--short")
+
+    said: list[str] = []
+    found = reproduce(repo, run.id, report=said.append)
+    assert found.same
+    assert found.run.id == run.id
+    assert found.again.reproduces == run.id
+    assert repo.run_record(found.again.id).reproduces == run.id
+    assert found.again.metrics == run.metrics
+    assert found.again.model is not None and run.model is not None
+    assert found.again.model.hash == run.model.hash
+    assert found.again.params == run.params
+    assert found.again.code.commit == run.code.commit
+    assert [(each.name, each.same) for each in found.artifacts] == [("model.bin", True)]
+    assert {each.name for each in found.data} == {"rides"}
+    assert found.copied == ("notes",)
+    assert found.environment == ()
+    assert any("environment: the same" in line for line in said)
+    assert (git(project, "worktree", "list"), git(project, "status", "--short")) == before
+    assert not Path(found.again.folder).exists()
+    # The data are where they were.
+    assert repo.table("rides@main").row_count == 2
+
+
+def test_a_run_that_gives_something_else_says_what(repo: Repository, project: Path) -> None:
+    # A table read where nobody notes it stands for all that a record does not hold.
+    (project / "train.py").write_text(
+        TRAIN.replace("FACTOR", f"len(open({str(project / 'n')!r}).read())")
+    )
+    (project / "n").write_text("abc")
+    run = train(repo)
+    (project / "n").write_text("abcd")
+    found = reproduce(repo, run.id)
+    assert not found.same
+    by_name = {each.name: each.same for each in found.metrics}
+    assert by_name == {"weight": False, "mean": True, "tagged": True}
+    assert [each.same for each in found.artifacts] == [False]
+    assert all(each.same for each in found.data)
+    assert found.missing == ("n",)
+    loose = reproduce(repo, run.id, tolerance=0.5)
+    assert all(each.same for each in loose.metrics)
+
+
+def test_the_tree_is_kept_when_asked_and_a_failure_is_recorded(
+    repo: Repository, project: Path
+) -> None:
+    run = train(repo, "-c", "import os; assert not os.environ.get('DATASNAP_REPRODUCE')")
+    found = reproduce(repo, run.id, keep=True)
+    assert found.again.status == "failed"
+    assert not found.same
+    assert found.kept is not None
+    assert (found.kept / "train.py").exists()
+    git(project, "worktree", "remove", "--force", str(found.kept))
+
+
+def test_a_script_finds_a_repository_that_it_names_by_a_relative_path(
+    repo: Repository, project: Path
+) -> None:
+    (project / "train.py").write_text(TRAIN.replace("FACTOR", "1").replace("open()", "open('.')"))
+    run = train(repo)
+    assert [read.repository for read in run.reads] == [""] * len(run.reads)
+    write(repo, "rides", rows(9))
+    assert reproduce(repo, run.id).same
+
+
+def test_runs_whose_code_or_command_is_not_known_are_refused(
+    repo: Repository, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = train(repo, "-c", "pass")
+    elsewhere = replace(record, code=type(record.code)())
+    with pytest.raises(UsageError, match="not in a git repository"), worktree_of(elsewhere):
+        pass
+    cut = replace(record, code=msgspec.structs.replace(record.code, cut=True))
+    with pytest.raises(UsageError, match="only the beginning"), worktree_of(cut):
+        pass
+    lost = replace(record, code=msgspec.structs.replace(record.code, commit="1" * 40))
+    with pytest.raises(UsageError, match="there is no commit"), worktree_of(lost):
+        pass
+    bad = replace(record, code=msgspec.structs.replace(record.code, diff="no diff"))
+    with pytest.raises(DatasnapError, match="git apply failed"), worktree_of(bad):
+        pass
+    assert git(project, "worktree", "list").count("\n") == 1
+    typed = launch([sys.executable], repo=repo).run
+    with pytest.raises(UsageError, match="typed in"):
+        reproduce(repo, typed)
+
+
+def test_environments_are_compared_package_by_package() -> None:
+    one = Environment(
+        "3.12.1", "CPython", "Linux", "x86_64", 2, {"a": "1", "b": "2"}, {"TZ": "UTC"}
+    )
+    two = Environment("3.12.1", "CPython", "Linux", "x86_64", 4, {"a": "1", "c": "3"}, {})
+    assert [(pair.name, pair.a, pair.b) for pair in differences(one, two)] == [
+        ("cpus", 2, 4),
+        ("$TZ", "UTC", None),
+        ("b", "2", None),
+        ("c", None, "3"),
+    ]
+
+
+def test_a_file_that_holds_refs_must_be_there(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATASNAP_REPRODUCE", str(tmp_path / "gone.json"))
+    with pytest.raises(UsageError, match="names no file"):
+        datasnap.open(repo.url)
