@@ -54,8 +54,8 @@ def collect(
 
     Args:
         grace: how long garbage must have lain, and stays in quarantine; None: the setting
-            `gc.grace_days`. 0: all goes at once; what a writer has not committed yet may go too, and
-            the commit fails.
+            `gc.grace_days`. 0: all goes at once; what a writer has not committed yet may go
+            too, and its commit fails then.
         reflog: how long a change of a ref holds what was before it; None: `gc.reflog_days`.
         dry_run: plan it, and change nothing.
 

@@ -13,6 +13,7 @@ changes by compare-and-swap, so that several people can sign at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from datasnap.repository import Repository
 
 FOLDER = "signatures/"
+_NAME = re.compile(r"[0-9a-f]{64}")
 #: Larger files are not read: nobody has so many signers.
 _MAX_BYTES = 1 << 18
 _MAX_TRIES = 50
@@ -145,11 +147,10 @@ def drop_stale(backend: Backend, is_stored: Callable[[bytes], bool], *, before: 
         before: only files older than this, by the store's clock, are looked at: a snapshot is
             signed right after it is stored, and who looks may not know of it yet.
     """
-    stale = [
-        file.name
-        for file in backend.list(FOLDER)
-        if file.modified < before and not is_stored(bytes.fromhex(file.name))
-    ]
+    old = [file.name for file in backend.list(FOLDER) if file.modified < before]
+    # Others leave files there, too.
+    of_snapshots = [name for name in old if _NAME.fullmatch(name)]
+    stale = [name for name in of_snapshots if not is_stored(bytes.fromhex(name))]
     for name in stale:
         backend.delete(FOLDER + name)
     return len(stale)

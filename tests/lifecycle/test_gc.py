@@ -396,3 +396,12 @@ def test_what_is_wanted_again_while_it_is_about_to_go_stays(repo: Repository, ho
     fresh = datasnap.open(repo.url)
     assert fresh.verify(deep=True).ok
     assert fresh.snapshot("back").table("t").row_count == 20_000
+
+
+def test_files_of_others_hinder_nothing(repo: Repository) -> None:
+    write(repo, "t", numbers(0), key="id")
+    for folder in ("packs", "index", "quarantine", "signatures", "logs", "refs/heads"):
+        repo.backend.write(f"{folder}/.DS_Store", [b"x"])
+    age(repo, 8)
+    repo.gc()
+    assert datasnap.open(repo.url).verify(deep=True).snapshots == 1
