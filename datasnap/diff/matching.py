@@ -20,7 +20,7 @@ def match_equal(a: Sequence[pa.Array], b: Sequence[pa.Array]) -> tuple[Positions
     Args:
         a, b: columns of the same stored types.
     """
-    of_a, of_b = _hashes(a), _hashes(b)
+    of_a, of_b = row_hashes(a), row_hashes(b)
     order_a, order_b = np.argsort(of_a, kind="stable"), np.argsort(of_b, kind="stable")
     values_a, start_a, count_a = np.unique(of_a[order_a], return_index=True, return_counts=True)
     values_b, start_b, count_b = np.unique(of_b[order_b], return_index=True, return_counts=True)
@@ -35,7 +35,8 @@ def match_equal(a: Sequence[pa.Array], b: Sequence[pa.Array]) -> tuple[Positions
     return at_a[equal], at_b[equal]
 
 
-def _hashes(columns: Sequence[pa.Array]) -> Words:
+def row_hashes(columns: Sequence[pa.Array]) -> Words:
+    """A hash of each row, of stored types that may be nested; equal rows have equal ones."""
     rows = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
         rows = mix(rows ^ _hash(column))

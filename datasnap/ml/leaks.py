@@ -1,0 +1,365 @@
+"""Leaks: rows that a model is tested on and was trained on, too.
+
+    find_leaks(train, test)                    rows of one table that stand in another
+    find_leaks(versions_of(repo, spec), test)  … or ever stood in it: all versions in a history
+    find_leaks(trained_on(repo, test), test)   … or in anything that a recorded run read
+
+Rows are compared by all columns that both tables have, by name, but for their keys: a row that was
+copied often got a key of its own. `on` names others: the key, to find one that was corrected since.
+A segment that many versions have is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from datasnap.diff.sides import Side
+from datasnap.errors import BadQuery, UnknownName, UsageError
+from datasnap.history.walk import touches
+from datasnap.ml.equalrows import Matches, Reader, common_type, equal_rows
+from datasnap.ml.order import Numbers, cumulative
+from datasnap.ml.source import Pinned, Source, open_pinned
+from datasnap.ml.splits import Split
+from datasnap.progress import Progress, silent
+from datasnap.snapshots.objects import FieldId
+from datasnap.tables.manifest import View, chunk_of, fields_by_name, stored_types, table_views
+
+if TYPE_CHECKING:
+    from datasnap.ml.records import RunRecord
+    from datasnap.repository import Repository
+    from datasnap.versions import TableVersion
+
+#: Splits of these names are read to test a model, not to train it.
+_HELD_OUT = ("test", "validation", "valid", "val", "dev", "holdout")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Rows that a model may have seen: of a table at a snapshot.
+
+    Attributes:
+        where: only those for which this SQL condition is true.
+        rows: only those from one number to another.
+        runs: who read them.
+    """
+
+    table: TableVersion
+    where: str | None = None
+    rows: tuple[int, int] | None = None
+    runs: tuple[RunRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Rows that the test has in common with one version of a table.
+
+    Attributes:
+        on: the columns by which they were compared.
+        test_rows: their numbers in the test's table, rising; train_rows: of each, the number of an
+            equal row in the other.
+    """
+
+    seen: Seen
+    on: tuple[str, ...]
+    test_rows: Numbers = field(repr=False)
+    train_rows: Numbers = field(repr=False)
+
+
+class Example(NamedTuple):
+    """A row of the test, and an equal one elsewhere: key columns (without a key, the number), and
+    the values by which they are equal."""
+
+    test_row: int
+    train_row: int
+    test_key: dict[str, object]
+    train_key: dict[str, object]
+    values: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What `find_leaks` found.
+
+    Attributes:
+        tested: how many rows the test has.
+        searched: how many versions of tables were looked at.
+        found: those that have rows of the test.
+        skipped: those that lack a column, or have one that cannot be compared.
+    """
+
+    test: TableVersion
+    tested: int
+    searched: int
+    found: tuple[Leak, ...]
+    skipped: tuple[Seen, ...]
+
+    @cached_property
+    def rows(self) -> Numbers:
+        """The numbers of all rows of the test that stand elsewhere, rising."""
+        found = [leak.test_rows for leak in self.found]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
+
+    def examples(self, limit: int = 5) -> list[tuple[Leak, Example]]:
+        """A few of them, each with where it was found first."""
+        shown: list[tuple[Leak, Example]] = []
+        told: set[int] = set()
+        for leak in self.found:
+            fresh = ~np.isin(leak.test_rows, list(told))
+            chosen = np.flatnonzero(fresh)[: limit - len(shown)]
+            shown += [(leak, example) for example in _examples(self.test, leak, chosen)]
+            told |= set(leak.test_rows[chosen].tolist())
+        return shown
+
+
+def find_leaks(
+    train: TableVersion | Split | Sequence[Seen],
+    test: TableVersion | Split,
+    *,
+    on: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Leaks:
+    """The rows of a test that stand in what a model was trained on, too.
+
+    Args:
+        train: what it was trained on; see `versions_of` and `trained_on`.
+        on: compare these columns; None: all that both have, but for the keys; for the keys where
+            there are no others.
+        progress: called with ("rows", done, total).
+
+    Raises:
+        UnknownName: `on` names a column that the test has not, or none of the others has.
+        UsageError: there are no columns that can be compared.
+    """
+    seen = _as_seen(train)
+    wanted = _rows_of(test) if isinstance(test, Split) else None
+    table = test.table if isinstance(test, Split) else test
+    groups: dict[_Compared, list[Seen]] = {}
+    skipped = []
+    for one in seen:
+        compared = _compared(one.table, table, on)
+        if compared is None:
+            skipped.append(one)
+        else:
+            groups.setdefault(compared, []).append(one)
+    if seen and not groups:
+        raise _incomparable(seen[0].table, table, on)
+    found = {
+        id(leak.seen): leak
+        for compared, versions in groups.items()
+        for leak in _search(compared, versions, table, wanted, progress)
+    }
+    tested = table.row_count if wanted is None else len(wanted)
+    leaks = tuple(found[id(one)] for one in seen if id(one) in found)
+    return Leaks(table, tested, len(seen) - len(skipped), leaks, tuple(skipped))
+
+
+def versions_of(repository: Repository, spec: str) -> list[Seen]:
+    """All versions of a table in the history of a ref, newest first; `rides` alone: of HEAD.
+
+    Raises:
+        UnknownName: there never was such a table.
+    """
+    from datasnap.versions import TableVersion
+
+    name, _, revision = spec.partition("@")
+    versions: dict[str, TableVersion] = {}
+    for touch in touches(repository.objects, repository.resolve(revision or "HEAD"), name):
+        if touch.after is not None:
+            # The oldest snapshot that has it: who brought it.
+            versions[touch.after.hex()] = TableVersion(repository, name, touch.after, touch.id)
+    return [Seen(version) for version in versions.values()]
+
+
+def trained_on(
+    repository: Repository, test: TableVersion, *, tables: Sequence[str] = ()
+) -> list[Seen]:
+    """What recorded runs read of the repository, newest first: of each read the rows that its
+    filter and range chose. Without what runs read to test their models: the test's own table as it
+    is, and splits that are named so.
+
+    Args:
+        tables: only these; none: all.
+    """
+    readers: dict[tuple[str, str, str | None, tuple[int, int] | None], list[RunRecord]] = {}
+    pins: dict[str, Pinned] = {}
+    for run in repository.runs():
+        for read in run.reads:
+            split = read.details.get("split")
+            held_out = isinstance(split, dict) and split.get("name") in _HELD_OUT
+            if read.repository or not read.snapshot or read.table_id == test.id or held_out:
+                continue
+            if tables and read.table not in tables:
+                continue
+            where, rows = read.details.get("where"), read.details.get("rows")
+            chosen = (int(rows[0]), int(rows[1])) if isinstance(rows, list) else None
+            key = read.table, read.table_id, str(where) if where else None, chosen
+            pins.setdefault(
+                read.table_id,
+                Pinned(repository.url, read.snapshot, read.table, read.table_id, ()),
+            )
+            if run not in readers.setdefault(key, []):
+                readers[key].append(run)
+    return [
+        Seen(open_pinned(repository, pins[id]), where, rows, tuple(runs))
+        for (_, id, where, rows), runs in readers.items()
+    ]
+
+
+class _Column(NamedTuple):
+    """A column that is compared: its fields and stored types on both sides, and in which type."""
+
+    name: str
+    test: FieldId
+    field: FieldId
+    stored: pa.DataType
+    type: pa.DataType
+
+
+_Compared = tuple[_Column, ...]
+
+
+def _as_seen(train: TableVersion | Split | Sequence[Seen]) -> list[Seen]:
+    if isinstance(train, Split):
+        return [Seen(train.table, train.where)]
+    return list(train) if isinstance(train, Sequence) else [Seen(train)]
+
+
+def _compared(
+    train: TableVersion, test: TableVersion, on: Sequence[str] | None
+) -> _Compared | None:
+    """The columns to compare; None: there are none, or not all that are asked for."""
+    ours, theirs = fields_by_name(test.manifest), fields_by_name(train.manifest)
+    our_types, their_types = stored_types(test.manifest), stored_types(train.manifest)
+    for name in on or ():
+        if name not in ours:
+            raise UnknownName("column", name, ours)
+    found = {}
+    for name in ours if on is None else on:
+        if name in theirs:
+            mine, other = ours[name], theirs[name]
+            type = common_type(our_types[mine], their_types[other])
+            if type is not None:
+                found[name] = _Column(name, mine, other, their_types[other], type)
+    if on is not None:
+        return tuple(found.values()) if found and len(found) == len(set(on)) else None
+    keys = {*test.key, *train.key}
+    others = tuple(column for name, column in found.items() if name not in keys)
+    return others or tuple(found.values()) or None
+
+
+def _incomparable(
+    train: TableVersion, test: TableVersion, on: Sequence[str] | None
+) -> UsageError | UnknownName:
+    for name in on or ():
+        if name not in train.schema.names:
+            where = f"in table '{train.name}'"
+            return UnknownName("column", name, train.schema.names, where=where)
+        types = [str(table.schema.field(name).type) for table in (train, test)]
+        if types[0] != types[1]:
+            return UsageError(f"column '{name}' is {types[0]} in one and {types[1]} in the other")
+    return UsageError(f"'{train.name}' and '{test.name}' have no columns to compare")
+
+
+def _search(
+    compared: _Compared,
+    versions: Sequence[Seen],
+    test: TableVersion,
+    wanted: Numbers | None,
+    progress: Progress,
+) -> Iterable[Leak]:
+    """The leaks of versions that are compared by the same columns."""
+    types = tuple(column.type for column in compared)
+    fields = tuple(column.field for column in compared)
+    views: dict[object, View] = {}
+    numbers: dict[object, int] = {}
+    made_of: list[list[int]] = []
+    for version in versions:
+        segments = []
+        for view in table_views(version.table.repository.objects, version.table.manifest):
+            chunks = tuple(chunk_of(view, field).chunk for field in fields)
+            key = chunks, view.segment.overlay, view.segment.rows
+            views.setdefault(key, view)
+            segments.append(numbers.setdefault(key, len(numbers)))
+        made_of.append(segments)
+    first = versions[0].table
+    side = Side(first.repository.scanner, first.manifest, list(views.values()))
+    own_views = list(table_views(test.repository.objects, test.manifest))
+    own = Side(test.repository.scanner, test.manifest, own_views)
+    matches = equal_rows(
+        Reader(own, tuple(column.test for column in compared), types),
+        Reader(side, fields, types),
+        wanted=wanted,
+        progress=progress,
+    )
+    rows = [view.segment.rows for view in views.values()]
+    names = tuple(column.name for column in compared)
+    for version, segments in zip(versions, made_of, strict=True):
+        starts = cumulative([rows[segment] for segment in segments])
+        leak = _leak(version, names, matches, segments, starts)
+        if leak.test_rows.size:
+            yield leak
+
+
+def _leak(
+    seen: Seen, on: tuple[str, ...], matches: Matches, segments: Sequence[int], starts: Numbers
+) -> Leak:
+    """What one version has of the matches.
+
+    Args:
+        segments: those that it is made of; starts: where each begins in it.
+    """
+    begins = np.searchsorted(matches.others.segments, segments)
+    ends = np.searchsorted(matches.others.segments, segments, side="right")
+    counts = ends - begins
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = np.repeat(begins, counts) + within
+    numbers = matches.others.positions[at] + np.repeat(starts[:-1], counts)
+    if numbers.size:
+        chosen = _chosen(seen, numbers)
+        numbers, at = numbers[chosen], at[chosen]
+    classes, first = np.unique(matches.other_classes[at], return_index=True)
+    ours = np.isin(matches.classes, classes)
+    theirs = numbers[first][np.searchsorted(classes, matches.classes[ours])]
+    return Leak(seen, on, matches.rows[ours], theirs)
+
+
+def _chosen(seen: Seen, numbers: Numbers) -> np.ndarray:
+    """Which rows of a table were seen, by their numbers."""
+    chosen = np.ones(len(numbers), bool)
+    if seen.rows is not None:
+        chosen = (numbers >= seen.rows[0]) & (numbers < seen.rows[1])
+    if seen.where is not None:
+        try:
+            kept = Source(seen.table, (), seen.where).rows
+        except BadQuery:
+            return chosen  # nobody can tell any more: a leak is rather named than missed
+        if kept is not None:
+            chosen &= np.isin(numbers, kept)
+    return chosen
+
+
+def _rows_of(split: Split) -> Numbers | None:
+    return Source(split, ()).rows
+
+
+def _examples(test: TableVersion, leak: Leak, chosen: Numbers) -> Iterable[Example]:
+    ours, theirs = leak.test_rows[chosen], leak.train_rows[chosen]
+    sides = []
+    for table, rows in ((test, ours), (leak.seen.table, theirs)):
+        columns = list(dict.fromkeys([*table.key, *(leak.on if table is test else ())]))
+        read = Source(table, columns).take_rows(rows).to_pylist() if columns else [{}] * len(rows)
+        sides.append(read)
+    for at, train_at, row, train_row in zip(ours.tolist(), theirs.tolist(), *sides, strict=True):
+        yield Example(
+            at,
+            train_at,
+            {name: row[name] for name in test.key},
+            train_row,
+            {name: row[name] for name in leak.on},
+        )

@@ -1,0 +1,196 @@
+"""Leaks: rows that a model is tested on and was trained on, in whatever form they stand there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import datasnap
+import datasnap.ml.equalrows as equalrows
+from datasnap.errors import UnknownName, UsageError
+from datasnap.ml.leaks import Leaks, find_leaks, trained_on, versions_of
+from datasnap.repository import Repository
+
+from ..conftest import write
+
+
+def leaks(repo: Repository, train: str, test: str, **options: object) -> Leaks:
+    return find_leaks(repo.table(train), repo.table(test), **options)  # type: ignore[arg-type]
+
+
+def pairs(found: Leaks) -> list[tuple[int, int]]:
+    (leak,) = found.found
+    return list(zip(leak.test_rows.tolist(), leak.train_rows.tolist(), strict=True))
+
+
+def test_copied_rows_are_found_under_other_keys_and_in_another_order(
+    repo: Repository, rides: pa.Table
+) -> None:
+    write(repo, "train", rides, key="ride_id")
+    copied = np.array([5, 123_456, 299_999, 70_000])
+    test = rides.slice(0, 3000).set_column(
+        2, "fare", pa.array(np.asarray(rides["fare"])[:3000] + 0.001)
+    )
+    test = pa.concat_tables([test, rides.take(pa.array(copied))])
+    test = test.set_column(0, "ride_id", pa.array(np.arange(3004) + 9_000_000))
+    write(repo, "test", test.select(["place", "km", "shared", "ride_id", "started", "fare"]))
+    found = leaks(repo, "train", "test")
+    assert pairs(found) == list(zip([3000, 3001, 3002, 3003], copied.tolist(), strict=True))
+    assert found.found[0].on == ("place", "km", "shared", "started", "fare")
+    assert (found.tested, found.rows.tolist()) == (3004, [3000, 3001, 3002, 3003])
+    ((_, example), *rest) = found.examples(2)
+    assert len(rest) == 1
+    assert example.train_key == {"ride_id": rides["ride_id"][5].as_py()}
+    assert example.values["fare"] == rides["fare"][5].as_py()
+    assert len(leaks(repo, "train", "test", on=["place"]).rows) == 3004
+    assert leaks(repo, "train", "test", on=["ride_id"]).found == ()
+
+
+def test_nulls_and_nans_are_equal_and_zeros_of_two_signs_are_not(repo: Repository) -> None:
+    nan = float("nan")
+    write(repo, "train", pa.table({"x": [None, nan, 0.0, 1.5], "l": [[1], None, [2], [3, None]]}))
+    write(
+        repo,
+        "test",
+        pa.table(
+            {"x": [-0.0, nan, None, 1.5, 1.5, None], "l": [[2], None, [1], [3, None], [3], None]}
+        ),
+    )
+    assert pairs(leaks(repo, "train", "test")) == [(1, 1), (2, 0), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "equal"),
+    [
+        (pa.array([1, 2, -3], pa.int8()), pa.array([-3, 200, 1]), [(0, 2), (2, 0)]),
+        (pa.array([1, 2**64 - 1], pa.uint64()), pa.array([-1, 1]), [(1, 0)]),
+        (pa.array([2**53 + 1, 4]), pa.array([2.0**53, 4.0, 4.5]), [(1, 1)]),
+        (pa.array([0.5, 0.1], pa.float32()), pa.array([0.1, 0.5]), [(1, 0)]),
+        (pa.array([Decimal("1.00"), Decimal("2.50")]), pa.array([1, 2]), [(0, 0)]),
+        (
+            pa.array([datetime(2026, 1, 1)], pa.timestamp("s")),
+            pa.array([datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 0, 0, 7)]),
+            [(0, 0)],
+        ),
+        (pa.array(["a", "b"]).dictionary_encode(), pa.array(["b"], pa.large_string()), [(0, 1)]),
+    ],
+    ids=["integers", "unsigned", "float and integer", "floats", "decimal", "times", "text"],
+)
+def test_values_of_different_types_are_equal_where_they_mean_the_same(
+    repo: Repository, train: pa.Array, test: pa.Array, equal: list[tuple[int, int]]
+) -> None:
+    write(repo, "train", pa.table({"x": train}))
+    write(repo, "test", pa.table({"x": test}))
+    assert pairs(leaks(repo, "train", "test")) == equal
+
+
+@given(st.lists(st.integers(0, 30)), st.lists(st.integers(0, 30)), st.integers(1, 4))
+@settings(max_examples=8)
+def test_rows_that_share_a_hash_are_neither_confused_nor_missed(
+    tmp_path_factory: pytest.TempPathFactory, train: list[int], test: list[int], hashes: int
+) -> None:
+    repo = datasnap.init(tmp_path_factory.mktemp("repo"))
+    write(repo, "train", pa.table({"x": pa.array(train, pa.int64())}))
+    write(repo, "test", pa.table({"x": pa.array(test, pa.int64())}))
+    real = equalrows.row_hashes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(equalrows, "row_hashes", lambda columns: real(columns) % np.uint64(hashes))
+        found = leaks(repo, "train", "test")
+    expected = [(at, train.index(x)) for at, x in enumerate(test) if x in train]
+    assert (pairs(found) if expected else list(found.found)) == expected
+
+
+def test_a_row_that_was_ever_there_is_found_in_the_version_that_had_it(repo: Repository) -> None:
+    ids = np.arange(1000)
+    first = write(repo, "rides", pa.table({"id": ids, "x": ids * 2}), key="id")
+    with repo.transaction("main") as tx:
+        tx.delete("rides", "id < 10")
+    second = tx.snapshot
+    with repo.transaction("main") as tx:
+        tx.add_columns("rides", {"y": "x + 1"})
+        tx.update("rides", {"x": "-5"}, "id = 500")
+    third = tx.snapshot
+    write(repo, "test", pa.table({"x": [4, 1000, -5, 3]}))
+    assert leaks(repo, "rides", "test").rows.tolist() == [2]
+    found = find_leaks(versions_of(repo, "rides"), repo.table("test"))
+    assert (found.searched, found.rows.tolist()) == (3, [0, 1, 2])
+    where = {leak.seen.table.snapshot: leak.test_rows.tolist() for leak in found.found}
+    assert where == {first: [0, 1], second: [1], third: [2]}
+
+
+def test_a_segment_that_many_versions_have_is_read_once(
+    repo: Repository, rides: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(repo, "rides", rides, key="ride_id")
+    for _ in range(3):
+        with repo.transaction("main") as tx:
+            tx.delete("rides", "ride_id = (SELECT max(ride_id) FROM rides)")
+    write(repo, "test", rides.slice(7, 1))
+    rows: list[int] = []
+    real = equalrows.Reader.hashes
+
+    def hashes(self: equalrows.Reader, number: int) -> np.ndarray:
+        rows.append(len(real(self, number)))
+        return real(self, number)
+
+    monkeypatch.setattr(equalrows.Reader, "hashes", hashes)
+    found = find_leaks(versions_of(repo, "rides"), repo.table("test"))
+    assert len(found.found) == found.searched == 4
+    assert sum(rows) < 2 * len(rides)
+
+
+def test_the_runs_that_saw_a_row_of_the_test_are_named(repo: Repository) -> None:
+    ids = np.arange(1000)
+    write(repo, "rides", pa.table({"id": ids, "x": ids * 2}), key="id")
+    write(repo, "test", pa.table({"id": [0, 1, 2], "x": [8, 1990, 3]}), key="id")
+    table, test = repo.table("rides"), repo.table("test")
+    with datasnap.run("all", repo=repo):
+        table.to_arrow()
+    with datasnap.run("few", repo=repo):
+        table.to_arrow(["x"], where="id < 10")
+        test.to_arrow()
+    with datasnap.run("none", repo=repo):
+        table.to_arrow(rows=(10, 900))
+        table.split("test", 0.9).to_arrow()
+    with repo.transaction("main") as tx:
+        tx.delete("rides", "id = 4")
+    assert leaks(repo, "rides", "test").rows.tolist() == [1]
+    found = find_leaks(trained_on(repo, test), test)
+    told = {run.name: leak.test_rows.tolist() for leak in found.found for run in leak.seen.runs}
+    assert told == {"all": [0, 1], "few": [0]}
+    assert trained_on(repo, test, tables=["other"]) == []
+
+
+def test_splits_of_one_table_are_compared_by_their_rows(repo: Repository) -> None:
+    ids = np.arange(2000)
+    write(repo, "t", pa.table({"id": ids, "x": ids // 2}), key="id")
+    parts = repo.table("t").split({"train": 0.5, "test": 0.5})
+    found = find_leaks(parts["train"], parts["test"])
+    train, test = (set(part.to_arrow(["x"])["x"].to_pylist()) for part in parts.values())
+    assert found.tested == parts["test"].count()
+    assert len(found.rows) == len(train & test) > 0
+    together = repo.table("t").split({"train": 0.5, "test": 0.5}, by="x")
+    assert find_leaks(together["train"], together["test"]).found == ()
+
+
+def test_what_cannot_be_compared_is_refused_or_named(repo: Repository) -> None:
+    write(repo, "a", pa.table({"x": [1], "s": ["1"]}))
+    write(repo, "b", pa.table({"x": [1], "s": [1], "z": [0]}))
+    assert leaks(repo, "a", "b").found[0].on == ("x",)
+    with pytest.raises(UsageError, match="'s' is string in one and int64 in the other"):
+        leaks(repo, "a", "b", on=["x", "s"])
+    with pytest.raises(UnknownName, match="unknown column 'z'"):
+        leaks(repo, "a", "b", on=["z"])
+    with pytest.raises(UnknownName, match="unknown column 'q'"):
+        leaks(repo, "a", "b", on=["q"])
+    write(repo, "c", pa.table({"other": [1]}))
+    with pytest.raises(UsageError, match="no columns to compare"):
+        leaks(repo, "a", "c")
+    write(repo, "none", pa.table({"x": pa.array([], pa.int64())}))
+    assert leaks(repo, "none", "b").found == leaks(repo, "b", "none").found == ()
