@@ -1,0 +1,223 @@
+"""The verb that looks for rows of a test in what a model was trained on: leaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datasnap.cli.options import Json, complete_tables, the_repository
+from datasnap.cli.output import (
+    SHORT,
+    hint,
+    plain,
+    plural,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
+from datasnap.errors import UsageError
+
+if TYPE_CHECKING:
+    from datasnap.ml.leaks import Example, Leak, Leaks, Seen
+    from datasnap.repository import Repository
+    from datasnap.versions import TableVersion
+
+
+def leaks(
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[TRAIN] TEST",
+            help="Tables, as TABLE or TABLE@REF; TEST alone with --in-history or --trained.",
+            autocompletion=complete_tables,
+        ),
+    ],
+    in_history: Annotated[
+        str | None,
+        typer.Option(
+            "--in-history",
+            metavar="TABLE",
+            help="Look in all versions of this table, in the history of a TABLE@REF.",
+            autocompletion=complete_tables,
+        ),
+    ] = None,
+    trained: Annotated[
+        bool, typer.Option("--trained", help="Look in all that recorded runs have read.")
+    ] = False,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", "-t", metavar="TABLE", help="… of this table alone."),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="COLUMNS",
+            help="Compare these, with commas between  [default: all but keys]",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=0, help="Show so many examples.")
+    ] = 5,
+    json: Json = False,
+) -> None:
+    """Find rows of a test that a model was trained on; exit with 1 if there are any.
+
+    Rows are equal if the columns are that both tables have, by name: but for their keys, for a
+    row that was copied often got another one. --on ID looks for rows with the same key, whatever
+    else they say. Nulls are equal, and numbers of the same value in columns of different types.
+
+    What runs read to test a model is no leak: TEST itself, and splits called test or validation.
+    """
+    from datasnap.ml.leaks import find_leaks
+
+    if in_history is not None and trained:
+        raise UsageError("give one of --in-history and --trained")
+    if table and not trained:
+        raise UsageError("--table goes with --trained")
+    alone = in_history is not None or trained
+    if len(tables) != (1 if alone else 2):
+        wanted = "TEST alone" if alone else "TRAIN and TEST"
+        raise UsageError(
+            f"give {wanted}: {plural(len(tables), 'table')} named",
+            hint="datasnap leaks train@main test@main",
+        )
+    repository = the_repository()
+    test = repository.table(tables[-1])
+    seen = _seen(repository, tables[0], test, in_history, table if trained else None, trained)
+    columns = [name for part in on or () for name in part.split(",")] or None
+    with progress_bar() as progress:
+        found = find_leaks(seen, test, on=columns, progress=progress)
+    if json:
+        print_json(_as_json(found, limit))
+    else:
+        _say(found, limit)
+    if found.found:
+        raise typer.Exit(1)
+
+
+def _seen(
+    repository: Repository,
+    train: str,
+    test: TableVersion,
+    in_history: str | None,
+    tables: list[str] | None,
+    trained: bool,
+) -> list[Seen]:
+    from datasnap.ml.leaks import Seen, trained_on, versions_of
+
+    if trained:
+        return trained_on(repository, test, tables=tables or ())
+    if in_history is not None:
+        return versions_of(repository, in_history)
+    return [Seen(repository.table(train))]
+
+
+def _say(found: Leaks, limit: int) -> None:
+    where = plural(found.searched, "version")
+    count = len(found.rows)
+    if found.skipped:
+        others = "which lack" if len(found.skipped) > 1 else "which lacks"
+        say(
+            f"[yellow]Not compared:[/] {plural(len(found.skipped), 'version')}, {others} a column "
+            "or have another type in it"
+        )
+    if not found.searched:
+        say("[yellow]Nothing to look in:[/] no run has read another table")
+        return
+    if not count:
+        say(f"[green]✓[/] none of {plural(found.tested, 'row')} of {_name(found.test)} in {where}")
+        return
+    share = f"{100 * count / found.tested:.3g} %"
+    rows = f"{count:,} of {plural(found.tested, 'row')}"
+    say(f"[red]✗[/] {rows} ({share}) of {_name(found.test)} stand in what was trained on")
+    print_table(
+        [">rows", "=table", "=snapshot", "runs", "models"],
+        [
+            [
+                f"{len(leak.test_rows):,}",
+                leak.seen.table.name,
+                leak.seen.table.snapshot[:SHORT],
+                ", ".join(f"{run.id} {run.name}" for run in leak.seen.runs),
+                ", ".join(run.model.name for run in leak.seen.runs if run.model is not None),
+            ]
+            for leak in found.found
+        ],
+    )
+    on = list(dict.fromkeys(leak.on for leak in found.found))
+    for columns in on:
+        say(f"[dim]Equal in[/] {plain(', '.join(columns))}")
+    examples = found.examples(limit)
+    if examples:
+        print_table(
+            ["test", "train", "=snapshot", "values"],
+            [
+                [
+                    _key(example.test_key, example.test_row),
+                    _key(example.train_key, example.train_row),
+                    leak.seen.table.snapshot[:SHORT],
+                    _values(example),
+                ]
+                for leak, example in examples
+            ],
+        )
+    hint("Splits by a hash of the key never share a key: table.split(…) in Python")
+
+
+def _name(table: TableVersion) -> str:
+    return f"[bold]{plain(table.name)}[/]@{table.snapshot[:SHORT]}"
+
+
+def _key(key: dict[str, object], row: int) -> str:
+    return " ".join(f"{name}={value}" for name, value in key.items()) or f"row {row:,}"
+
+
+def _values(example: Example) -> str:
+    shown = ("∅" if value is None else str(value) for value in example.values.values())
+    return "  ".join(text if len(text) <= 24 else text[:23] + "…" for text in shown)
+
+
+def _as_json(found: Leaks, limit: int) -> dict[str, Any]:
+    return {
+        "test": {"table": found.test.name, "snapshot": found.test.snapshot},
+        "tested": found.tested,
+        "leaked": len(found.rows),
+        "searched": found.searched,
+        "skipped": [_seen_as_json(seen) for seen in found.skipped],
+        "found": [
+            {**_seen_as_json(leak.seen), "on": leak.on, "rows": len(leak.test_rows)}
+            for leak in found.found
+        ],
+        "examples": [_example_as_json(*each) for each in found.examples(limit)],
+    }
+
+
+def _seen_as_json(seen: Seen) -> dict[str, Any]:
+    return {
+        "table": seen.table.name,
+        "snapshot": seen.table.snapshot,
+        "where": seen.where,
+        "range": seen.rows,
+        "runs": [
+            {
+                "run": run.id,
+                "name": run.name,
+                "models": [
+                    {"name": artifact.name, "hash": artifact.hash}
+                    for artifact in run.artifacts
+                    if artifact.model
+                ],
+            }
+            for run in seen.runs
+        ],
+    }
+
+
+def _example_as_json(leak: Leak, example: Example) -> dict[str, Any]:
+    return {
+        "snapshot": leak.seen.table.snapshot,
+        "table": leak.seen.table.name,
+        **example._asdict(),
+    }
