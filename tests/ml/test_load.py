@@ -185,11 +185,6 @@ def test_several_pins_may_share_a_repository(config: Path, repo: Repository) -> 
     assert datasnap.load(config, table="test").id == table.id
 
 
-def test_a_config_is_read_with_pyyaml_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ruamel.yaml", None)
-    assert datasnap.load(config).to_arrow().equals(FIRST)
-
-
 def test_omegaconf_resolves_pins(
     config: Path, repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
