@@ -28,6 +28,7 @@ from datasnap.cli import (
     runs,
     signing,
     store,
+    trace,
     undo,
     verify,
 )
@@ -120,6 +121,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "drop": edit.drop,
     "run": launch.run,
     "runs": runs.runs,
+    "trace": trace.trace,
+    "reproduce": trace.reproduce,
     "leaks": leaks.leaks,
     "check": gates.check,
     "checks": gates.checks,

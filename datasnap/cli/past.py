@@ -52,7 +52,7 @@ def history(table: TableSpec, key: MaybeRowKey = None, json: Json = False) -> No
     if key is None:
         found = repository.history(name, ref)
     else:
-        columns = _key_columns(repository, name, ref)
+        columns = key_columns_of(repository, name, ref)
         found = repository.history(name, ref, key=parse_key(key, columns))
         if not found.num_rows:
             raise UnknownName("row", ", ".join(key), where=f"in any version of '{name}'")
@@ -181,7 +181,7 @@ def parse_key(texts: Sequence[str], columns: Sequence[str]) -> object:
     return values
 
 
-def _key_columns(repository: Repository, table: str, ref: str) -> list[str]:
+def key_columns_of(repository: Repository, table: str, ref: str) -> list[str]:
     """The key of a table, or of the last one of that name if it was dropped."""
     try:
         return repository.snapshot(ref).table(table).key

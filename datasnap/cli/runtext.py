@@ -30,8 +30,9 @@ def show_run(repository: Repository, run: RunRecord) -> None:
         ("started", when(run.started) + (f", took {length}" if length else "")),
         ("command", shlex.join(run.command)),
         ("in", run.folder),
+        ("again", run.reproduces and f"does {run.reproduces} again"),
         ("by", f"{run.user} on {run.host}"),
-        ("code", _code(run)),
+        ("code", code_of(run)),
         ("python", _environment(repository, run)),
     )
     _section("parameters", [""], [[k, number(v)] for k, v in flat(run.params).items()])
@@ -94,7 +95,8 @@ def _section(name: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         print_table([name, *heads], rows)
 
 
-def _code(run: RunRecord) -> str:
+def code_of(run: RunRecord) -> str:
+    """Its commit, branch, and how much differed from that."""
     code = run.code
     if not code.commit:
         return ""

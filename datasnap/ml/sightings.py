@@ -1,0 +1,177 @@
+"""Which runs, and so which models, saw a row: the runs that read a version of its table that has
+it. Filters and ranges of rows that a run read by are asked about that row; where they cannot be,
+or where it is not known which rows were used of those that were there, a run may have seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from datasnap.errors import DatasnapError
+from datasnap.history.key import Key, key_values, shown_key
+from datasnap.history.rows import Row, RowFinder
+from datasnap.history.walk import newest_table, table_at
+from datasnap.ml.records import RunRead, RunRecord, runs
+from datasnap.ml.trace import split_of
+from datasnap.query.selecting import Selection, read_selection
+from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
+from datasnap.tables.manifest import Segments, fields_by_name
+
+if TYPE_CHECKING:
+    from datasnap.repository import Repository
+
+#: What a read may say, beside a filter and a range, without it being a question which rows it was.
+_TELLING = {"where", "rows", "split", "shuffle", "seed", "order"}
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A run that saw a row, or may have.
+
+    Attributes:
+        certain: it did.
+        why: it is not certain.
+        snapshot: where it read the table.
+        splits: those that the row was in, of the splits that it read.
+        changed: columns in which the row has another value now; None: the row is gone.
+    """
+
+    run: RunRecord
+    certain: bool
+    why: str
+    snapshot: str
+    splits: tuple[str, ...]
+    changed: tuple[str, ...] | None
+
+    @property
+    def same(self) -> bool:
+        """Whether the row is now as the run saw it."""
+        return self.changed == ()
+
+
+@dataclass(frozen=True)
+class RowTrace:
+    """Who saw a row.
+
+    Attributes:
+        key: as `id=42`.
+        present: it is there now.
+        sightings: newest run first.
+    """
+
+    table: str
+    key: str
+    present: bool
+    sightings: tuple[Sighting, ...]
+
+
+def trace_row(repository: Repository, table: str, key: Key, *, at: str = "HEAD") -> RowTrace:
+    """The runs that saw a row of a table.
+
+    Args:
+        key: its value, or several as a list or by column name.
+        at: what "now" is.
+
+    Raises:
+        UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
+    """
+    start = repository.resolve(at)
+    reference = newest_table(repository.objects, start, table)
+    manifest = repository.objects.get(reference, Table)
+    values = key_values(manifest, table, key)
+    looking = _Looking(
+        repository,
+        RowFinder(repository.scanner, reference, values),
+        table_at(repository.objects, start, table),
+    )
+    found = []
+    for run in runs(repository):
+        reads = [read for read in run.reads if read.table == table and not read.repository]
+        by_version: dict[str, list[RunRead]] = {}
+        for read in reads:
+            by_version.setdefault(read.table_id, []).append(read)
+        seen = (looking.sighting(run, some) for some in by_version.values())
+        found += [sighting for sighting in seen if sighting is not None]
+    present = looking.row_of(looking.now) is not None
+    return RowTrace(table, shown_key(manifest, values), present, tuple(found))
+
+
+@dataclass
+class _Looking:
+    """Looks for one row in versions of a table; each is asked once."""
+
+    repository: Repository
+    finder: RowFinder
+    now: TableId | None
+
+    def row_of(self, id: TableId | None) -> Row | None:
+        return self.finder.find(id)
+
+    def sighting(self, run: RunRecord, reads: Sequence[RunRead]) -> Sighting | None:
+        """What a run saw of the row in one version of the table; None: it did not see it."""
+        id = TableId(ObjectId(bytes.fromhex(reads[0].table_id)))
+        try:
+            row = self.row_of(id)
+        except DatasnapError as error:
+            return Sighting(run, False, error.message, reads[0].snapshot, (), None)
+        if row is None:
+            return None
+        asked = [(read, self._unsure(read, id, row)) for read in reads]
+        seen = [(read, why) for read, why in asked if why is not None]
+        if not seen:
+            return None
+        certain = [read for read, why in seen if not why]
+        return Sighting(
+            run,
+            bool(certain),
+            "" if certain else str(seen[0][1]),
+            (certain or [seen[0][0]])[0].snapshot,
+            tuple(dict.fromkeys(filter(None, (split_of(read) for read, _ in seen)))),
+            self._changed(id, row),
+        )
+
+    def _unsure(self, read: RunRead, id: TableId, row: Row) -> str | None:
+        """Why it is not sure that a read gave the row; "": it is. None: it did not give it."""
+        details = read.details
+        rows, where = details.get("rows"), details.get("where")
+        number = self._number(row)
+        try:
+            start, stop = msgspec.convert(rows, tuple[int, int]) if rows else (0, number + 1)
+            if not start <= number < stop or not self._kept(read, id, where, number):
+                return None
+        except (DatasnapError, msgspec.ValidationError) as error:
+            return f"its filter cannot be asked: {error}"
+        if details.get("through") == "file":
+            return "it read by SQL or as a file"
+        unknown = sorted(set(details) - _TELLING)
+        return f"it read by {', '.join(unknown)}" if unknown else ""
+
+    def _number(self, row: Row) -> int:
+        """Where a row stands in its version of the table."""
+        listed = Segments(self.repository.objects, row.table).listed
+        before = listed[: listed.index(row.place.view.segment)]
+        return sum(segment.rows for segment in before) + row.place.position
+
+    def _kept(self, read: RunRead, id: TableId, where: object, number: int) -> bool:
+        """Whether a filter keeps the row of a number."""
+        from datasnap.versions import TableVersion
+
+        if where is None:
+            return True
+        snapshot = SnapshotId(ObjectId(bytes.fromhex(read.snapshot)))
+        version = TableVersion(self.repository, read.table, id, snapshot)
+        wanted = Selection(None, str(where), (number, number + 1))
+        return any(some.num_rows for some in read_selection(self.repository, version, wanted))
+
+    def _changed(self, id: TableId, row: Row) -> tuple[str, ...] | None:
+        """The columns in which the row has another value now."""
+        now = self.row_of(self.now)
+        if now is None or self.now is None:
+            return None
+        names = {field: name for name, field in fields_by_name(now.table).items()}
+        pairs = self.finder.differing(row, now, self.finder.pairs(id, self.now))
+        return tuple(names[pair.new] for pair in pairs)
