@@ -58,7 +58,7 @@ class RowDataset(Dataset[Any]):
             IndexError: there is no such row.
         """
         rows = self._source.take_rows(np.asarray(numbers, np.int64))
-        self._source.note({"order": "by row"})
+        self._source.note(**{"row numbers": True})
         return Taken(self._tensors.of(rows), len(numbers), self._transform)
 
 

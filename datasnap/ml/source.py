@@ -8,7 +8,7 @@ process. Nothing that is open is carried into a fork.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from datasnap.errors import CorruptData
+from datasnap.errors import CorruptData, UsageError
 from datasnap.ml.order import Numbers, cumulative
 from datasnap.ml.reads import note_read
 from datasnap.ml.splits import Split
@@ -77,7 +77,7 @@ class Source:
         #: Where each segment begins in the table, and where the last ends.
         self.starts = cumulative([segment.rows for segment in segments.listed])
         self._wanted = None if where is None else _wanted(table, where)
-        self._opened: tuple[int, _Opened] = os.getpid(), _Opened(table)
+        self._opened: tuple[int, _Opened] | None = os.getpid(), _Opened(table)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -99,20 +99,19 @@ class Source:
         """The table, of a repository that this process opened."""
         return self._here.table
 
-    def note(self, details: Mapping[str, object]) -> None:
-        """Tell the run that is active that rows are handed out."""
-        pinned, said = self.pinned, dict(details)
-        if pinned.where is not None:
-            said["where"] = pinned.where
-        if self._split is not None:
-            said["split"] = self._split
+    def note(self, **details: object) -> None:
+        """Tell the run that is active that rows are handed out: all that are wanted, unless
+        details say more."""
+        pinned = self.pinned
+        where = {} if pinned.where is None else {"where": pinned.where}
+        split = {} if self._split is None else {"split": self._split}
         note_read(
             self.table.repository,
             pinned.snapshot,
             pinned.table,
             pinned.table_id,
             pinned.columns,
-            details=said,
+            details={**where, **split, **details},
         )
 
     def read(self, segment: int, start: int, stop: int) -> pa.RecordBatch:
@@ -177,9 +176,21 @@ class Source:
 
     @property
     def _here(self) -> _Opened:
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), _reopen(self.pinned)
-        return self._opened[1]
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            if opened is not None and self.is_remote:
+                raise UsageError(
+                    "a process that was forked cannot read from an object store: give DataLoader "
+                    "multiprocessing_context='spawn'",
+                    hint="The store's client has threads, which a fork leaves behind.",
+                )
+            opened = self._opened = os.getpid(), _reopen(self.pinned)
+        return opened[1]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the repository is in an object store."""
+        return "://" in self.pinned.url and not self.pinned.url.startswith("memory://")
 
 
 class _Opened:

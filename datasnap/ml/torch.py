@@ -134,6 +134,11 @@ class TableDataset(IterableDataset[Any]):
         return (batch for _, _, batch in self.numbered(leaves=False))
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it reads from an object store: workers must not be forked then."""
+        return self._source.is_remote
+
+    @property
     def origin(self) -> Origin:
         """All that its batches follow from."""
         return Origin(self._source.pinned, self.order, self._share())
@@ -166,8 +171,7 @@ class TableDataset(IterableDataset[Any]):
         epoch, first, given = self._begin(worker, workers)
         self._progress = self._state(epoch, first, given, worker, workers)
         share = self._share(worker, workers)
-        order = self.order
-        self._source.note({"shuffle": order.shuffle, "seed": order.seed, "order": "torch"})
+        self._source.note()
         return self._read(self._epoch(epoch), share, leaves)
 
     def _read(self, epoch: Epoch, share: Share, leaves: bool) -> Iterator[tuple[bytes, int, Any]]:
@@ -221,7 +225,9 @@ class TableLoader(DataLoader[Any]):
     Args:
         receipt: True: keep one, for `receipt()`. A receipt: hand out exactly its batches, and
             keep one.
-        options: as `DataLoader` has them, but for those that the dataset decides.
+        options: as `DataLoader` has them, but for those that the dataset decides. Workers that
+            read from an object store are spawned unless `multiprocessing_context` says otherwise
+            (then a script needs its `if __name__ == "__main__":`).
 
     Raises:
         ReceiptMismatch: the receipt is of another table, other columns, or another order; when
@@ -234,6 +240,8 @@ class TableLoader(DataLoader[Any]):
         for name in _OWN:
             if name in options:
                 raise UsageError(f"{name} is decided by the dataset", hint="Give it to that.")
+        if dataset.is_remote and options.get("num_workers", 0):
+            options.setdefault("multiprocessing_context", "spawn")
         self._ledger = None
         if receipt is not False:
             self._ledger = Ledger(dataset.origin, receipt if receipt is not True else None)

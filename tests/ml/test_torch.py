@@ -301,3 +301,14 @@ def test_samplers_choose_rows(table: TableVersion, rides: pa.Table) -> None:
         for batch in batches:
             pairs = zip(batch["ride_id"].tolist(), batch["fare"].tolist(), strict=True)
             assert all(known[id] == fare for id, fare in pairs)
+
+
+def test_a_run_knows_what_its_workers_read(place: Path, table: TableVersion) -> None:
+    data = dataset(table, where="km > 1")
+    with datasnap.run("torch", repo=place) as run:
+        for _ in TableLoader(data, num_workers=2):
+            pass
+    (read,) = datasnap.open(place).run_record(run.id).reads
+    assert (read.table, read.table_id, read.snapshot) == ("rides", table.id, table.snapshot)
+    assert read.columns == tuple(COLUMNS)
+    assert "km > 1" in str(read.details)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import uuid
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
+from datasnap.errors import UsageError
 from tests.conftest import write
 
 pytest.importorskip("torch")
@@ -58,6 +60,21 @@ def test_the_same_pin_gives_the_same_tensors(tmp_path: Path, rides: pa.Table) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [before] * 3
+
+
+def test_workers_that_read_from_an_object_store_are_spawned(s3: str) -> None:
+    from torch.utils.data import DataLoader
+
+    from datasnap.ml.torch import TableDataset, TableLoader
+
+    repo = datasnap.init(f"{s3}/{uuid.uuid4().hex}")
+    write(repo, "t", pa.table({"x": list(range(1000))}))
+    data = TableDataset(repo.table("t"), batch_size=100)
+    seen = [x for batch in TableLoader(data, num_workers=1) for x in batch["x"].tolist()]
+    assert seen == list(range(1000))
+    forked = DataLoader(data, batch_size=None, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(UsageError, match="multiprocessing_context='spawn'"):
+        next(iter(forked))
 
 
 if __name__ == "__main__":
