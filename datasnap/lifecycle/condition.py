@@ -57,7 +57,7 @@ def read_condition(table: str, where: str) -> Condition:
     from datasnap.query.expressions import check_expression
 
     check_expression(where)
-    names = set()
+    names, volatile = set(), _volatile()
     for node in _nodes(_parsed(where)):
         if node.get("class") in ("STAR", "POSITIONAL_REFERENCE"):
             raise BadQuery("the condition names no columns", hint="Name each that it is about.")
@@ -65,6 +65,11 @@ def read_condition(table: str, where: str) -> Condition:
             raise BadQuery(
                 f"the condition asks '{table}' itself",
                 hint="It is asked of every row that was ever there: name the values instead.",
+            )
+        if node.get("class") == "FUNCTION" and node.get("function_name") in volatile:
+            raise BadQuery(
+                f"the condition says another thing each time: {node['function_name']}()",
+                hint="What is erased must be the same rows in every version.",
             )
         if node.get("class") == "COLUMN_REF":
             first, *rest = (str(part).lower() for part in node["column_names"])
@@ -170,6 +175,15 @@ def _parsed(where: str) -> object:
     with duckdb.connect() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
     return json.loads(row[0])["statements"] if row else []
+
+
+def _volatile() -> set[str]:
+    """Functions that give another value each time."""
+    import duckdb
+
+    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+    with duckdb.connect() as connection:
+        return {name for (name,) in connection.execute(query).fetchall()}
 
 
 def _nodes(value: object) -> Iterator[dict[str, Any]]:

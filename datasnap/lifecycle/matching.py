@@ -259,6 +259,7 @@ class _Duck:
             by_meaning[state.meaning].append(state)
         found: dict[_State, Positions] = {}
         for meaning, some in by_meaning.items():
+            self._check_boolean(meaning)
             hits = self._matching(meaning, [state.segment for state in some])
             ends = np.cumsum([state.segment.rows for state in some])
             cuts = np.searchsorted(hits, ends)
@@ -268,6 +269,26 @@ class _Duck:
                     found[state] = hits[first:cut] - start
                 first, start = cut, end
         return found
+
+    def _check_boolean(self, meaning: Meaning) -> None:
+        """Refuse what DuckDB would take for true where it is not 0: `user_id` for `user_id = 42`.
+
+        Raises:
+            BadQuery: the condition gives another type than a boolean.
+        """
+        import duckdb
+
+        empty = pa.schema([(meant.name, meant.type) for meant in meaning]).empty_table()
+        table = '"' + self._condition.table.replace('"', '""') + '"'
+        query = f"SELECT ({self._condition.where}\n) FROM empty AS {table}"
+        with duckdb.connect() as connection:
+            try:
+                connection.register("empty", empty)
+                type = str(connection.sql(query).types[0])
+            except duckdb.Error:
+                return  # whoever evaluates it says why
+        if type not in ("BOOLEAN", '"NULL"', "NULL"):
+            raise BadQuery(f"the condition is no boolean but {type}")
 
     def _matching(self, meaning: Meaning, segments: Sequence[Segment]) -> Positions:
         """The rows of segments one behind the other."""

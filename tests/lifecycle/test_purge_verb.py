@@ -70,3 +70,19 @@ def test_json_tells_all_of_it(shell: Shell) -> None:
     assert done["erased"]["packs"] > 0
     again = shell("purge", "people", "-w", "who = '~~ann~~'", "-y")
     assert "no version has such rows" in again
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("id", "the condition is no boolean but BIGINT"),
+        ("id - 3", "the condition is no boolean but BIGINT"),
+        ("id = 1 OR random() < 0.5", "the condition says another thing each time: random()"),
+    ],
+)
+def test_what_might_erase_more_than_was_meant_is_refused(
+    shell: Shell, where: str, says: str
+) -> None:
+    before = shell("log", "--json")
+    assert says in shell.fails("purge", "people", "--where", where, "--yes")
+    assert shell("log", "--json") == before
