@@ -71,9 +71,24 @@ def verify(
 
         raise CorruptData(
             f"{plural(len(report.problems), 'problem')} found",
-            hint="Take what is lost from another copy: datasnap verify --repair --from PLACE",
+            hint=_hint(report),
         )
     check_none_bad(signed)
+
+
+def _hint(report: Report) -> str:
+    """What helps: with data that is lost, or else with the first other problem."""
+    if any(problem.losses or problem.where.startswith("pack ") for problem in report.problems):
+        hint = "Take what is lost from another copy: datasnap verify --repair --from PLACE"
+        if report.repairs is not None and report.repairs.given_up:
+            hint += "\nOr import the data once more that it came from: what is lost is stored anew."
+        return hint
+    where = report.problems[0].where
+    if where == "archive":
+        return "Bring the archive back to its place, or connect to it."
+    if where.startswith("index file "):
+        return "Packs tell what is in them: datasnap verify --repair makes the index anew."
+    return "Put that file back from a backup of the repository."
 
 
 def _say_report(report: Report) -> None:
@@ -114,7 +129,8 @@ def _say_repairs(done: Repairs) -> None:
 
 def _say_problem(mark: str, problem: Problem) -> None:
     if not problem.losses:
-        say(f"{mark} {plain(problem.where)}: {plain(problem.message)}")
+        why = problem.message.removeprefix(f"{problem.where} is ")
+        say(f"{mark} {plain(problem.where)}: {plain(why)}")
         return
     say(f"{mark} {plain(problem.message)}")
     alike: dict[tuple[str, tuple[str, ...]], list[Loss]] = defaultdict(list)

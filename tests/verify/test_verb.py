@@ -82,6 +82,27 @@ def test_repair_without_a_copy_says_what_is_lost(full: Shell) -> None:
     assert re.search(r"table rides, column \w+", said)
 
 
+def test_the_hint_fits_what_is_wrong(full: Shell) -> None:
+    root = full.folder / ".datasnap"
+    (index, *_) = sorted((root / "index").iterdir())
+    sound = index.read_bytes()
+    index.write_bytes(b"?" + sound[1:])
+    said = full("verify", code=1)
+    assert f"✗ index file {index.name[:16]}: damaged\n" in said
+    assert "verify --repair makes the index anew" in full.errors
+    index.write_bytes(sound)
+    (root / "refs" / "heads" / "torn").write_text("{")
+    full("verify", code=1)
+    assert "hint:  Put that file back from a backup" in full.errors
+    (root / "refs" / "heads" / "torn").unlink()
+    damage(full)
+    full("verify", code=1)
+    assert "hint:  Take what is lost from another copy" in full.errors
+    assert "import the data once more" not in full.errors
+    full("verify", "--repair", code=1)
+    assert "Or import the data once more" in full.errors
+
+
 def test_many_problems_are_cut_short(full: Shell) -> None:
     for number in range(30):
         (full.folder / ".datasnap" / "refs" / "heads" / f"bad{number}").write_text("{")
