@@ -11,6 +11,7 @@ between leaves copies, which the next run removes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -149,7 +150,7 @@ def plan_archive(
             "it is not said what is old",
             hint="Say --older-than 90d, or what stays here: --keep-last 10, --keep-monthly 12, …",
         )
-    there = repository.backend.archive(open_backend(place).url)
+    there = repository.backend.archive(_whole(open_backend(place).url))
     _check_is_no_repository(there)
     recent, old = _by_age(repository, policy, older_than)
     catalog = make_catalog(repository.store.packs())
@@ -163,6 +164,11 @@ def plan_archive(
             fate = _fate(gone, stays)
             packs.append(PackMove(files[name], fate, gone, entries[goes], entries[~goes]))
     return ArchivePlan(there.url, len(recent), len(old), tuple(packs))
+
+
+def _whole(url: str) -> str:
+    """A place as it is noted down: the same from wherever it is named."""
+    return url if "://" in url else os.path.realpath(url)
 
 
 def carry_out(repository: Repository, plan: ArchivePlan, progress: Progress = silent) -> None:

@@ -79,7 +79,7 @@ class LocalBackend:
         return [self.read_range(path, start, length) for start, length in ranges]
 
     def write(self, path: str, buffers: Sequence[Buffer]) -> None:
-        with self._errors(path):
+        with self._errors(path), self._making():
             self._replace(path, buffers)
 
     def size(self, path: str) -> int | None:
@@ -127,7 +127,7 @@ class LocalBackend:
         return Kept(data, _version(data), _time(status))
 
     def write_ref(self, path: str, data: bytes, expected: str | None) -> str:
-        with self._errors(path), self._exclusive():
+        with self._errors(path), self._making(), self._exclusive():
             self._expect(path, expected)
             self._replace(path, [data])
         return _version(data)
@@ -227,6 +227,15 @@ class LocalBackend:
             yield
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[None]:
+        """Where files are written, a folder that is not there could not be made."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            why = f"cannot write at {self._root}: {error.strerror}"
+            raise StorageError(why, hint="Name a folder that is there, or can be made.") from error
 
     @contextlib.contextmanager
     def _errors(self, path: str) -> Iterator[None]:

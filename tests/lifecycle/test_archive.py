@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import ArchiveUnreachable, BadQuery, CorruptData, UsageError
+from datasnap.errors import ArchiveUnreachable, BadQuery, CorruptData, StorageError, UsageError
 from datasnap.lifecycle.archive import carry_out, plan_archive
 from datasnap.lifecycle.policy import Policy
 from datasnap.repository import Repository
@@ -446,3 +446,19 @@ def test_archive_on_the_command_line(tmp_path: Path) -> None:
     shell("export", "t@main~1", "t.parquet")
     assert "Brought back" in shell("archive", "--restore")
     assert "Nothing is archived" in shell("archive", "--restore")
+
+
+def test_a_place_that_cannot_be_made_is_named(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write at .*file/x"):
+        repo.archive(str(tmp_path / "file" / "x"), LAST)
+    assert not away(repo.backend)
+
+
+def test_a_place_is_noted_down_without_detours(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    plan = plan_archive(repo, str(tmp_path / "a" / ".." / "cold"), LAST, None)
+    assert plan.place == str(tmp_path.resolve() / "cold")
