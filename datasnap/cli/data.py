@@ -187,9 +187,12 @@ def _copy_out(
         made = Path(folder) / "result"
         copy_result(connection, query, made, format.value)
         if output is not None:
+            was_there = output.exists()
             try:
                 shutil.move(made, output)
             except OSError as error:
+                if not was_there:
+                    output.unlink(missing_ok=True)  # no half of a file
                 why = error.strerror or error
                 raise StorageError(f"cannot write {output}: {why}") from error
             return
