@@ -188,7 +188,7 @@ class PrunedSnapshot(DatasnapError):
     def __init__(self, snapshot: str, who: str, when: str, policy: str) -> None:
         super().__init__(
             f"snapshot {snapshot[:12]} was pruned on {when} by {who} (to keep {policy}); "
-            "its data are gone",
+            "its data were let go",
             hint="`datasnap log` marks such snapshots; take the nearest other one. If no garbage "
             "was collected since: `datasnap prune --undo`.",
         )

@@ -307,7 +307,7 @@ def test_reading_says_that_it_was_pruned_by_whom_and_when(
     repo.prune(Policy(last=1))
     gone(repo, line[:5])
     repo = datasnap.open(repo.url)
-    old, said = line[1], "was pruned on .* by Ada .*; its data are gone"
+    old, said = line[1], "was pruned on .* by Ada .*; its data were let go"
     for read in (
         lambda: repo.snapshot(old).tables,
         lambda: repo.snapshot(old).table("t"),
@@ -453,7 +453,7 @@ def test_prune_tells_what_stays_and_why(shell: Shell) -> None:
     assert "2 snapshots pruned" in said
     assert "Garbage collection took" in said
     assert shell("log").count("(pruned)") == 2
-    assert "Its data are gone" in shell("show", "main~3")
+    assert "Its data were let go" in shell("show", "main~3")
     assert "~  t" in shell("show", "main")  # its parent is the tag
     assert "these are its tables" in shell("show", "v1.0")
     assert "was pruned on" in shell.fails("ls", "main~2")
