@@ -119,13 +119,15 @@ def _say(found: Leaks, limit: int) -> None:
     where = plural(found.searched, "version")
     count = len(found.rows)
     if found.skipped:
-        others = "which lack" if len(found.skipped) > 1 else "which lacks"
+        gone = sum(seen.gone for seen in found.skipped)
+        why = [f"{gone:,} whose data were let go"] if gone else []
+        if lacking := len(found.skipped) - gone:
+            why.append(f"{lacking:,} without these columns, or with others of their names")
         say(
-            f"[yellow]Not compared:[/] {plural(len(found.skipped), 'version')}, {others} a column "
-            "or have another type in it"
+            f"[yellow]Not looked in:[/] of {plural(len(found.skipped), 'version')} {'; '.join(why)}"
         )
     if not found.searched:
-        say("[yellow]Nothing to look in:[/] no run has read another table")
+        say("[yellow]Nothing to look in:[/] no version of another table")
         return
     if not count:
         say(f"[green]✓[/] none of {plural(found.tested, 'row')} of {_name(found.test)} in {where}")
@@ -200,6 +202,7 @@ def _seen_as_json(seen: Seen) -> dict[str, Any]:
         "snapshot": seen.table.snapshot,
         "where": seen.where,
         "range": seen.rows,
+        "gone": seen.gone,
         "runs": [
             {
                 "run": run.id,

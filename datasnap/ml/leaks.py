@@ -12,7 +12,7 @@ A segment that many versions have is read once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,15 +23,17 @@ from datasnap.diff.sides import Side
 from datasnap.errors import BadQuery, UnknownName, UsageError
 from datasnap.history.walk import touches
 from datasnap.ml.equalrows import Matches, Reader, common_type, equal_rows
+from datasnap.ml.load import locate
 from datasnap.ml.order import Numbers, cumulative
 from datasnap.ml.source import Pinned, Source, open_pinned
 from datasnap.ml.splits import Split
+from datasnap.ml.trace import split_of
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import FieldId
 from datasnap.tables.manifest import View, chunk_of, fields_by_name, stored_types, table_views
 
 if TYPE_CHECKING:
-    from datasnap.ml.records import RunRecord
+    from datasnap.ml.records import RunRead, RunRecord
     from datasnap.repository import Repository
     from datasnap.versions import TableVersion
 
@@ -47,12 +49,14 @@ class Seen:
         where: only those for which this SQL condition is true.
         rows: only those from one number to another.
         runs: who read them.
+        gone: the table's data were let go (`prune`, `purge`), so nobody can look.
     """
 
     table: TableVersion
     where: str | None = None
     rows: tuple[int, int] | None = None
     runs: tuple[RunRecord, ...] = ()
+    gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Leaks:
         tested: how many rows the test has.
         searched: how many versions of tables were looked at.
         found: those that have rows of the test.
-        skipped: those that lack a column, or have one that cannot be compared.
+        skipped: those that are gone, lack a column, or have one that cannot be compared.
     """
 
     test: TableVersion
@@ -142,12 +146,12 @@ def find_leaks(
     groups: dict[_Compared, list[Seen]] = {}
     skipped = []
     for one in seen:
-        compared = _compared(one.table, table, on)
+        compared = None if one.gone else _compared(one.table, table, on)
         if compared is None:
             skipped.append(one)
         else:
             groups.setdefault(compared, []).append(one)
-    if seen and not groups:
+    if skipped and not groups and not any(one.gone for one in skipped):
         raise _incomparable(seen[0].table, table, on)
     found = {
         id(leak.seen): leak
@@ -186,29 +190,40 @@ def trained_on(
     Args:
         tables: only these; none: all.
     """
-    readers: dict[tuple[str, str, str | None, tuple[int, int] | None], list[RunRecord]] = {}
-    pins: dict[str, Pinned] = {}
+    readers: dict[tuple[object, ...], tuple[RunRead, list[RunRecord]]] = {}
     for run in repository.runs():
         for read in run.reads:
-            split = read.details.get("split")
-            held_out = isinstance(split, dict) and split.get("name") in _HELD_OUT
-            if read.repository or not read.snapshot or read.table_id == test.id or held_out:
-                continue
-            if tables and read.table not in tables:
-                continue
-            where, rows = read.details.get("where"), read.details.get("rows")
-            chosen = (int(rows[0]), int(rows[1])) if isinstance(rows, list) else None
-            key = read.table, read.table_id, str(where) if where else None, chosen
-            pins.setdefault(
-                read.table_id,
-                Pinned(repository.url, read.snapshot, read.table, read.table_id, ()),
-            )
-            if run not in readers.setdefault(key, []):
-                readers[key].append(run)
-    return [
-        Seen(open_pinned(repository, pins[id]), where, rows, tuple(runs))
-        for (_, id, where, rows), runs in readers.items()
-    ]
+            other = read.repository or not read.snapshot or (tables and read.table not in tables)
+            if not other and read.table_id != test.id and split_of(read) not in _HELD_OUT:
+                where, rows = read.details.get("where"), read.details.get("rows")
+                # A filter may be about other tables of the snapshot.
+                within = read.snapshot if where else ""
+                key = read.table, read.table_id, where, str(rows), within
+                _, of_it = readers.setdefault(key, (read, []))
+                if run not in of_it:
+                    of_it.append(run)
+    return [_seen_by(repository, read, tuple(of_it)) for read, of_it in readers.values()]
+
+
+def _seen_by(repository: Repository, read: RunRead, runs: tuple[RunRecord, ...]) -> Seen:
+    where, rows = read.details.get("where"), read.details.get("rows")
+    pinned = Pinned(repository.url, read.snapshot, read.table, read.table_id, ())
+    seen = Seen(
+        open_pinned(repository, pinned),
+        str(where) if where else None,
+        (int(rows[0]), int(rows[1])) if isinstance(rows, list) else None,
+        runs,
+    )
+    located = locate(repository, read.snapshot)
+    if located is None or located.id in repository.objects.pruned.ids:
+        return replace(seen, gone=True)
+    if located.replaced is None:
+        return seen
+    left = repository.snapshot(located.id.hex())
+    if read.table not in left.tables:
+        return replace(seen, gone=True)
+    # Rows went from it: they have other numbers now.
+    return replace(seen, table=left.table(read.table), rows=None)
 
 
 class _Column(NamedTuple):

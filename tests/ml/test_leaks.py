@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import datasnap
 import datasnap.ml.equalrows as equalrows
 from datasnap.errors import UnknownName, UsageError
+from datasnap.lifecycle.policy import Policy
 from datasnap.ml.leaks import Leaks, find_leaks, trained_on, versions_of
+from datasnap.ml.records import release
 from datasnap.repository import Repository
 
 from ..conftest import write
@@ -194,3 +196,22 @@ def test_what_cannot_be_compared_is_refused_or_named(repo: Repository) -> None:
         leaks(repo, "a", "c")
     write(repo, "none", pa.table({"x": pa.array([], pa.int64())}))
     assert leaks(repo, "none", "b").found == leaks(repo, "b", "none").found == ()
+
+
+def test_what_a_run_read_and_is_gone_is_named_as_not_looked_at(repo: Repository) -> None:
+    write(repo, "rides", pa.table({"id": [1, 2, 3], "x": [5, 6, 7]}), key="id")
+    write(repo, "test", pa.table({"id": [8, 9], "x": [6, 7]}), key="id")
+    with datasnap.run("first", repo=repo) as run:
+        repo.table("rides").to_arrow()
+    # Of rows that were purged, nobody can say any more that they were seen.
+    repo.purge("rides", "id = 2")
+    test = repo.table("test")
+    found = find_leaks(trained_on(repo, test), test)
+    assert (found.rows.tolist(), found.skipped) == ([1], ())
+
+    write(repo, "rides", pa.table({"id": [1], "x": [0]}), key="id")
+    release(repo, run.id)
+    repo.prune(Policy(last=1))
+    found = find_leaks(trained_on(repo, test), test)
+    assert (found.searched, found.found) == (0, ())
+    assert [[each.name for each in seen.runs] for seen in found.skipped] == [["first"]]

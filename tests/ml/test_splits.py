@@ -170,6 +170,21 @@ def test_a_run_keeps_the_split(visits: Repository, tmp_path: Path) -> None:
         assert details == {"where": part.where, "split": said}
 
 
+def test_a_run_keeps_the_split_that_pytorch_reads(visits: Repository, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from datasnap.ml.torch import TableDataset
+
+    part = visits.table("visits").split(PARTS, by="user_id")["test"]
+    activate(Journal(tmp_path))
+    try:
+        next(iter(TableDataset(part, batch_size=10)))
+    finally:
+        activate(None)
+    notes, _ = Collector(tmp_path).new()
+    (details,) = (json.loads(note.details) for note in notes if isinstance(note, Read))
+    assert (details["where"], details["split"]["name"]) == (part.where, "test")
+
+
 def test_what_cannot_be_split_is_refused(visits: Repository) -> None:
     table = visits.table("visits")
     with pytest.raises(UsageError, match="cannot decide a split"):
