@@ -220,8 +220,8 @@ class Share:
 def _lanes(order: Order, rows: int, batches: int) -> int:
     """How many lanes have a window each: fewer in a small table, of which segments would be cut
     up. A divisor of what is asked for, so that what divides workers evenly still does."""
-    most = max(1, min(batches, rows // order.window))
-    return max(n for n in range(1, order.lanes + 1) if order.lanes % n == 0 and n <= most)
+    most = max(1, min(order.lanes, batches, rows // order.window))
+    return next(n for n in range(most, 0, -1) if order.lanes % n == 0)
 
 
 def shuffled(count: int, *key: int) -> Numbers:

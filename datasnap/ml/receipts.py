@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,11 +95,10 @@ class Receipt(msgspec.Struct, frozen=True):
         except OSError as error:
             raise StorageError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
 
-    def leaf(self, number: int) -> bytes | None:
-        """The leaf of a batch, by its place in the receipt; None: it was not kept."""
-        if not self.leaves:
-            return None
-        return self._leaves[number * _LEAF_BYTES : (number + 1) * _LEAF_BYTES]
+    def all_leaves(self) -> list[bytes]:
+        """The leaf of each batch; none where they were not kept."""
+        data = base64.b64decode(self.leaves)
+        return [data[at : at + _LEAF_BYTES] for at in range(0, len(data), _LEAF_BYTES)]
 
     def places(self) -> Iterator[tuple[int, int]]:
         """Epoch and number of each batch."""
@@ -106,10 +106,6 @@ class Receipt(msgspec.Struct, frozen=True):
         for stretch in self.stretches:
             for place in range(stretch.count):
                 yield stretch.epoch, stretch.first + share.rank + place * share.ranks
-
-    @property
-    def _leaves(self) -> bytes:
-        return base64.b64decode(self.leaves)
 
 
 def read_receipt(path: str | os.PathLike[str]) -> Receipt:
@@ -170,7 +166,7 @@ class Ledger:
         self._origin, self._expected = origin, expected
         if expected is not None:
             _compare(origin, expected.origin)
-        self._places = None if expected is None else expected.places()
+        self._wanted = iter(()) if expected is None else _wanted(expected)
         self._stretches: list[Stretch] = []
         self._tree, self._rows, self._leaves = Merkle(), 0, bytearray()
 
@@ -186,7 +182,7 @@ class Ledger:
         """
         epoch, first, count = msgspec.structs.astuple(self._stretches[-1])
         share = self._origin.share
-        if self._places is not None:
+        if self._expected is not None:
             self._check(leaf, (epoch, first + share.rank + count * share.ranks))
         self._stretches[-1] = Stretch(epoch, first, count + 1)
         self._tree.add(leaf)
@@ -226,20 +222,16 @@ class Ledger:
         self._tree, self._rows = Merkle(peaks, kept.batches), kept.rows
         self._leaves = bytearray(base64.b64decode(kept.leaves))
         if self._expected is not None:
-            self._places = self._expected.places()
-            for number, place in enumerate(kept.places()):
-                if next(self._places, None) != place or kept.leaf(number) != (
-                    self._expected.leaf(number)
-                ):
-                    raise _differs(self._origin, place)
+            self._wanted = _wanted(self._expected)
+            for place, leaf in _wanted(kept):
+                self._check(leaf, place)
 
-    def _check(self, leaf: bytes, place: tuple[int, int]) -> None:
-        assert self._expected is not None and self._places is not None
-        wanted = next(self._places, None)
+    def _check(self, leaf: bytes | None, place: tuple[int, int]) -> None:
+        """Compare the next batch with the one that is expected."""
+        wanted, kept = next(self._wanted, (None, None))
         if wanted is None:
             raise ReceiptMismatch(
-                f"the receipt ends after {self._expected.batches:,} batches: no other rows may be "
-                "handed out",
+                "the receipt ends here: no other rows may be handed out",
                 hint="Stop there, or give no receipt to compare with.",
             )
         if wanted != place:
@@ -247,9 +239,12 @@ class Ledger:
                 f"batch {place[1]:,} of epoch {place[0]} is next, but the receipt has batch "
                 f"{wanted[1]:,} of epoch {wanted[0]}"
             )
-        kept = self._expected.leaf(self._tree.count)
-        if kept is not None and kept != leaf:
-            raise _differs(self._origin, place)
+        if kept is not None and leaf is not None and kept != leaf:
+            raise ReceiptMismatch(
+                f"batch {place[1]:,} of epoch {place[0]} of '{self._origin.pinned.table}' has "
+                "other rows than the receipt says",
+                hint="Give no receipt, if other rows are meant.",
+            )
 
     def _check_root(self) -> None:
         """At the end of an earlier receipt, whether all was the same: its leaves may be lost."""
@@ -295,15 +290,14 @@ def verify_receipt(
             f"{pinned.table_id[:12]}"
         )  # fmt: skip
     source = Source(open_pinned(repository, pinned), pinned.columns, pinned.where)
-    ledger, done = Ledger(origin), 0
+    ledger, leaves, done = Ledger(origin), receipt.all_leaves(), 0
     for stretch in receipt.stretches:
         epoch = Epoch(source.counts, origin.order, stretch.epoch)
         numbers = share.numbers(epoch.batches, stretch.first)[: stretch.count]
         ledger.begin(stretch.epoch, stretch.first)
         for batch in read_batches(source, epoch, numbers, os.cpu_count() or 1):
             leaf = leaf_of(batch.rows)
-            kept = receipt.leaf(done)
-            if kept is not None and kept != leaf:
+            if leaves and (done >= len(leaves) or leaves[done] != leaf):
                 where = f"batch {batch.number:,} of epoch {stretch.epoch} has other rows"
                 return _verified(ledger, where)
             ledger.add(leaf, batch.rows.num_rows)
@@ -339,9 +333,6 @@ def _compare(own: Origin, expected: Origin) -> None:
         )
 
 
-def _differs(origin: Origin, place: tuple[int, int]) -> ReceiptMismatch:
-    return ReceiptMismatch(
-        f"batch {place[1]:,} of epoch {place[0]} of '{origin.pinned.table}' has other rows than "
-        "the receipt says",
-        hint="Give no receipt, if other rows are meant.",
-    )
+def _wanted(receipt: Receipt) -> Iterator[tuple[tuple[int, int], bytes | None]]:
+    """Epoch, number and leaf of each batch; None where leaves were not kept."""
+    return zip_longest(receipt.places(), receipt.all_leaves())

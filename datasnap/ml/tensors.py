@@ -118,11 +118,11 @@ class Tensors:
             values, valid = _plain(column)
             if self.nulls == "mask":
                 full = np.ones(values.shape, bool) if valid is None else valid
-                made[name + VALID] = torch.from_numpy(full)
+                made[name + VALID] = torch.from_numpy(_writable(full))
                 values = values if valid is None else np.where(valid, values, values.dtype.type(0))
             elif valid is not None:
                 values = self._with_nan(name, values, valid)
-            made[name] = torch.from_numpy(values if values.flags.writeable else values.copy())
+            made[name] = torch.from_numpy(_writable(values))
         return made
 
     def _with_nan(self, name: str, values: Values, valid: Valid) -> Values:
@@ -134,6 +134,11 @@ class Tensors:
             hint="Give nulls='mask' for a tensor beside each column that tells where it has "
             "values, nulls='nan' for NaN in columns of floats, or leave the rows out by `where`.",
         )
+
+
+def _writable(values: Values) -> Values:
+    """Memory that may be written, as a tensor's always may."""
+    return values if values.flags.writeable else values.copy()
 
 
 def _has_tensor(type: pa.DataType) -> bool:

@@ -233,6 +233,7 @@ def test_types_have_tensors_of_their_own(mixed: TableVersion) -> None:
     assert batch["coded"].tolist() == [7, 8, 7, 8]
 
 
+@pytest.mark.filterwarnings("error")
 def test_nulls_are_refused_or_nan_or_masked(mixed: TableVersion) -> None:
     with pytest.raises(BadInput, match="column 'half' of type float has nulls"):
         list(TableDataset(mixed, columns=["half"]))
