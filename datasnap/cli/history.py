@@ -182,9 +182,7 @@ def _show_snapshot(repository: Repository, snapshot: Snapshot, json: bool) -> No
             say(f"    {plain(line)}")
     say("")
     if snapshot.pruned:
-        say(
-            "Its data were let go: `datasnap prune --undo` brings them back until garbage is collected"
-        )
+        say("Its data were let go (see `datasnap prune --undo`)")
         return
     _say_if_parent_is_pruned(repository, snapshot)
     if not changes:
