@@ -65,11 +65,12 @@ def leaks(
 ) -> None:
     """Find rows of a test that a model was trained on; exit with 1 if there are any.
 
-    Rows are equal if the columns are that both tables have, by name: but for their keys, for a
-    row that was copied often got another one. --on ID looks for rows with the same key, whatever
-    else they say. Nulls are equal, and numbers of the same value in columns of different types.
+    Rows are compared by the columns that both tables have, by name; but not by their keys: a row
+    that was copied often got another one. --on ID finds rows with the same key, whatever else they
+    say. Nulls are equal, and numbers of the same value in columns of different types.
 
-    What runs read to test a model is no leak: TEST itself, and splits called test or validation.
+    With --trained, what was read to test a model is no leak: TEST itself as it is, and splits that
+    are called test or validation. Filters and ranges that a run read by are heeded.
     """
     from datasnap.ml.leaks import find_leaks
 
@@ -134,19 +135,12 @@ def _say(found: Leaks, limit: int) -> None:
         return
     share = f"{100 * count / found.tested:.3g} %"
     rows = f"{count:,} of {plural(found.tested, 'row')}"
-    say(f"[red]✗[/] {rows} ({share}) of {_name(found.test)} stand in what was trained on")
+    others = ", ".join(dict.fromkeys(plain(leak.seen.table.name) for leak in found.found))
+    say(f"[red]✗[/] {rows} ({share}) of {_name(found.test)} stand in {others}")
+    by_runs = any(leak.seen.runs for leak in found.found)
     print_table(
-        [">rows", "=table", "=snapshot", "runs", "models"],
-        [
-            [
-                f"{len(leak.test_rows):,}",
-                leak.seen.table.name,
-                leak.seen.table.snapshot[:SHORT],
-                ", ".join(f"{run.id} {run.name}" for run in leak.seen.runs),
-                ", ".join(run.model.name for run in leak.seen.runs if run.model is not None),
-            ]
-            for leak in found.found
-        ],
+        [">rows", "=table", "=snapshot", *(["runs", "models"] if by_runs else [])],
+        [_found(leak, by_runs) for leak in found.found],
     )
     on = list(dict.fromkeys(leak.on for leak in found.found))
     for columns in on:
@@ -166,6 +160,15 @@ def _say(found: Leaks, limit: int) -> None:
             ],
         )
     hint("Splits by a hash of the key never share a key: table.split(…) in Python")
+
+
+def _found(leak: Leak, by_runs: bool) -> list[str]:
+    seen = leak.seen
+    cells = [f"{len(leak.test_rows):,}", seen.table.name, seen.table.snapshot[:SHORT]]
+    if by_runs:
+        cells.append(", ".join(f"{run.id} {run.name}" for run in seen.runs))
+        cells.append(", ".join(run.model.name for run in seen.runs if run.model is not None))
+    return cells
 
 
 def _name(table: TableVersion) -> str:

@@ -33,10 +33,8 @@ def test_a_leak_is_shown_with_both_rows(work: Repository, shell: Shell) -> None:
         "leaks", "train", "test@main", "--on", "x,name", code=1
     ).splitlines()
     test, train = work.table("test"), work.table("train")
-    assert (
-        head == f"✗ 1 of 3 rows (33.3 %) of test@{test.snapshot[:12]} stand in what was trained on"
-    )
-    assert found.split() == ["rows", "table", "snapshot", "runs", "models"]
+    assert head == f"✗ 1 of 3 rows (33.3 %) of test@{test.snapshot[:12]} stand in train"
+    assert found.split() == ["rows", "table", "snapshot"]
     assert row.split() == ["1", "train", train.snapshot[:12]]
     assert equal == "Equal in x, name"
     assert example.split() == ["id=503", "row", "3", train.snapshot[:12], "0.75", "n", "3"]
