@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,7 +89,7 @@ class Repository:
             cache_bytes=storage.cache_mib << 20,
         )
         self.objects = ObjectReader(self.store, Pruned(backend))
-        self.refs = Refs(backend, self._author)
+        self.refs = Refs(backend, self._author, partial(sweep.secure, self))
         self.signer = Signer(backend, self.settings.signing, self._author)
         self.refs.watcher = Gate(self)
         #: Idle ones, for the next transaction. Closed before the interpreter ends, which DuckDB

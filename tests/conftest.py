@@ -26,6 +26,9 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
+#: Also for fixtures of whole modules, which no other fixture precedes: who commits is asked once.
+os.environ["DATASNAP_AUTHOR"] = "Ada <ada@example.org>"
+
 
 @pytest.fixture(autouse=True)
 def _a_known_author(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -178,14 +178,9 @@ def _without(catalog: Catalog, goes: _Mask) -> dict[str, Entries]:
 
 
 def _by_pack(catalog: Catalog, chosen: _Mask) -> dict[str, Entries]:
-    """Entries by the name of their pack."""
-    rows = np.flatnonzero(chosen)
-    rows = rows[np.argsort(catalog.owners[rows], kind="stable")]
-    owners, starts = np.unique(catalog.owners[rows], return_index=True)
-    runs = np.split(rows, starts[1:]) if len(rows) else []
-    return {
-        catalog.packs[n]: catalog.entries[run] for n, run in zip(owners.tolist(), runs, strict=True)
-    }
+    """Entries by the name of their pack; a pack without any is left out."""
+    packs = ((name, rows[chosen[rows]]) for name, rows in catalog.by_pack())
+    return {name: catalog.entries[rows] for name, rows in packs if len(rows)}
 
 
 def _all_records(repository: Repository) -> tuple[Catalog, frozenset[str]]:

@@ -27,7 +27,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
-from datasnap.storage import PACKS, Catalog, MissingRecord, make_catalog, read_entries
+from datasnap.storage import PACKS, MissingRecord, make_catalog, read_entries
 from datasnap.storage.archived import away
 from datasnap.storage.pack import ENTRY, OBJECT, Entries, is_pack_name
 from datasnap.storage.quarantine import quarantined
@@ -144,12 +144,11 @@ def plan_gc(
     holders = _mark(repository, marks, found, progress)
     since = now - round(grace.total_seconds() * 1e6)
     plans = []
-    live = _live_by_pack(catalog, marks)
-    for number, name in enumerate(catalog.packs):
+    for name, rows in catalog.by_pack():
         file = files.get(name)
         if file is None:  # someone else was quicker
             continue
-        entries, alive = live[number]
+        entries, alive = catalog.entries[rows], marks.rows[rows]
         dead = int(entries["length"][~alive].sum())
         if name in apart:
             fate: Fate = "bring back" if alive.any() else "wait"
@@ -205,14 +204,6 @@ def _mark(
         before, snapshots = held, marks.snapshots
         progress("what is held", done + 1, len(found))
     return holders
-
-
-def _live_by_pack(catalog: Catalog, marks: Marks) -> list[tuple[Entries, npt.NDArray[np.bool_]]]:
-    """For each pack its entries, and which of them are live."""
-    order = np.argsort(catalog.owners, kind="stable")
-    ends = np.searchsorted(catalog.owners[order], np.arange(len(catalog.packs) + 1))
-    rows = [order[ends[n] : ends[n + 1]] for n in range(len(catalog.packs))]
-    return [(catalog.entries[some], marks.rows[some]) for some in rows]
 
 
 def _fate(entries: Entries, alive: npt.NDArray[np.bool_]) -> Fate:

@@ -15,6 +15,7 @@ from datasnap.lifecycle.policy import read_history
 from datasnap.lifecycle.roots import roots
 from datasnap.progress import Progress, silent
 from datasnap.signing.signatures import drop_stale
+from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.reflog import LOGS
 from datasnap.snapshots.refs import WRITTEN
 from datasnap.storage import PACKS, MissingRecord, Store, read_entries
@@ -171,6 +172,13 @@ def _at_once(repository: Repository, plan: GcPlan, progress: Progress) -> list[P
     _use_again(repository, [pack.name for pack in again.of("bring back")])
     names = {pack.name for pack in taken}
     return [pack for pack in again.of("remove") if pack.name in names]
+
+
+def secure(repository: Repository, snapshot: SnapshotId) -> None:
+    """Bring back what is in quarantine, if a snapshot is that a ref is about to lead to."""
+    held = quarantined(repository.backend)
+    if held and repository.store.missing([snapshot], distrusted=held):
+        undo_gc(repository)
 
 
 def _clear_quarantine(repository: Repository, plan: GcPlan) -> None:

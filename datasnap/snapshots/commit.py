@@ -100,7 +100,8 @@ def commit(
         if merged == tree and not allow_empty:
             return head
         parents = (*((head,) if head else ()), *other_parents)
-        id = _put_snapshot(session, objects, parents, merged, author, message, metadata)
+        since = ref.modified if ref else 0
+        id = _put_snapshot(session, objects, parents, merged, author, message, metadata, since)
         rescue(session, tree, merged)
         session.commit()
         failpoint("commit.stored")
@@ -150,12 +151,13 @@ def _put_snapshot(
     author: str,
     message: str,
     metadata: Mapping[str, str],
+    since: int = 0,
 ) -> SnapshotId:
     snapshot = Snapshot(
         parents=parents,
         tree=TreeId(put(session, tree)),
         author=author,
-        time=_next_time(objects, parents),
+        time=_next_time(objects, parents, since),
         message=message,
         metadata=dict(metadata),
         nonce=secrets.token_bytes(8),
@@ -186,10 +188,11 @@ def _apply(tree: Tree, changes: Changes) -> Tree:
     return Tree({name: entry for name, entry in sorted(entries.items()) if entry is not None})
 
 
-def _next_time(objects: ObjectReader, parents: Sequence[SnapshotId]) -> int:
-    """Now, or right after the parents where a clock was off."""
+def _next_time(objects: ObjectReader, parents: Sequence[SnapshotId], since: int) -> int:
+    """Now; or, where the clock is behind, right after the parents, and not before the branch was
+    last changed by the store's clock."""
     later = [objects.get(parent, Snapshot).time + 1 for parent in parents]
-    return max([time.time_ns() // 1000, *later])
+    return max([time.time_ns() // 1000, since, *later])
 
 
 def table_entry(id: TableId) -> Entry:

@@ -138,14 +138,20 @@ class Refs:
 
     Args:
         who: says who works with it; asked when a change does not say.
+        secure: sees that a snapshot that a ref is about to lead to is not about to go.
 
     Attributes:
         who: the same.
         watcher: told of every change.
     """
 
-    def __init__(self, backend: Backend, who: Callable[[], str] = lambda: "") -> None:
-        self._backend, self.who = backend, who
+    def __init__(
+        self,
+        backend: Backend,
+        who: Callable[[], str] = lambda: "",
+        secure: Callable[[SnapshotId], None] = lambda _: None,
+    ) -> None:
+        self._backend, self.who, self._secure = backend, who, secure
         self.watcher: Watcher | None = None
 
     def branches(self) -> dict[str, SnapshotId]:
@@ -233,6 +239,7 @@ class Refs:
         """
         if to is not None and why.verb != "commit":  # which makes its snapshot
             Pruned(self._backend).check(to)
+            self._secure(to)
         if expected is not None:
             found: _Found | None = _Found(expected.file, expected.version, expected.modified)
         else:

@@ -6,7 +6,7 @@ what things cost) asks for many, and keeps a mark or a number for each: by its r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,6 +52,13 @@ class Catalog:
         for row in again.tolist():  # few: copies are what a crash leaves
             rows[row] = self.find([self.id(row)])[0]
         return rows
+
+    def by_pack(self) -> Iterator[tuple[str, Rows]]:
+        """The rows of each pack, in the packs' order."""
+        order = np.argsort(self.owners, kind="stable")
+        ends = np.searchsorted(self.owners[order], np.arange(len(self.packs) + 1))
+        for number, name in enumerate(self.packs):
+            yield name, order[ends[number] : ends[number + 1]]
 
     def id(self, row: int) -> bytes:
         """The ID of a record."""

@@ -6,7 +6,7 @@ record in an old or a new pack at every moment, and a crash leaves copies, no lo
 
 A damaged record is left out of the new packs, also where no copy has it: it could not be read
 anyway, but as long as it seemed to be there, writing the same data again would count on it rather
-than store it anew. The pack is set aside then (`damaged/NAME`) and never removed by datasnap.
+than store it anew. The pack is set aside then (`damaged/NAME`), and only a purge removes it.
 """
 
 from __future__ import annotations

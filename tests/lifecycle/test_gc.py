@@ -19,8 +19,10 @@ from datasnap.errors import CorruptData, MergeConflict, UnknownName, UsageError
 from datasnap.lifecycle.gc import plan_gc
 from datasnap.lifecycle.sweep import carry_out
 from datasnap.repository import Repository
-from datasnap.snapshots.objects import ObjectId
+from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reach import references
+from datasnap.snapshots.reflog import Why
+from datasnap.snapshots.refs import Refs
 from datasnap.storage import CHUNK
 from datasnap.storage.quarantine import quarantined
 from tests.conftest import write
@@ -223,10 +225,32 @@ def test_what_a_commit_came_to_need_is_brought_back(repo: Repository) -> None:
     age(repo, 8)
     repo.gc(reflog=NOW)
     repo.branch("again", at=gone)
+    assert not quarantined(repo.backend)
+    age(repo, 8)
+    repo.gc(reflog=NOW)
+    assert datasnap.open(repo.url).verify(deep=True).ok
+
+
+def test_what_a_ref_that_knows_no_quarantine_needs_is_brought_back(repo: Repository) -> None:
+    gone = with_dead_branch(repo)
+    age(repo, 8)
+    repo.gc(reflog=NOW)
+    older = Refs(repo.backend)
+    older.create("branch", "again", SnapshotId(ObjectId(bytes.fromhex(gone))), Why("test"))
     age(repo, 8)
     assert repo.gc(reflog=NOW).of("bring back")
     assert datasnap.open(repo.url).verify(deep=True).ok
-    assert not quarantined(repo.backend)
+
+
+def test_a_clock_that_is_behind_dates_no_snapshot_before_the_branch_was_last_changed(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(repo, "t", numbers(0))
+    ref = repo.refs.branch("main")
+    assert ref is not None
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18)  # 2001
+    write(repo, "t", numbers(1))
+    assert repo.snapshot().time.timestamp() * 1e6 >= ref.modified
 
 
 def test_a_very_long_transaction_keeps_what_it_wrote(repo: Repository) -> None:
