@@ -83,6 +83,12 @@ def check(
     workers = _workers(repository.backend)
     with ThreadPoolExecutor(workers, "datasnap-verify") as pool:
         files = survey(repository.store, pool, report)
+        if not roots and files.entries:
+            why = (
+                f"no branch, tag or pin leads to any snapshot, and {len(files.entries):,} packs "
+                "have data: were refs deleted? Garbage collection would take it all"
+            )
+            report.warnings.append(Problem("refs", why))
         backend = repository.backend
         others = None if copies is None else Copies(backend, files, copies)
         records = Records(repository.store, files, others)

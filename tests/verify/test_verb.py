@@ -103,6 +103,11 @@ def test_the_hint_fits_what_is_wrong(full: Shell) -> None:
     assert "Or import the data once more" in full.errors
 
 
+def test_data_that_no_ref_leads_to_is_told(full: Shell) -> None:
+    shutil.rmtree(full.folder / ".datasnap" / "refs")
+    assert "! refs: no branch, tag or pin leads to any snapshot" in full("verify", "--quick")
+
+
 def test_many_problems_are_cut_short(full: Shell) -> None:
     for number in range(30):
         (full.folder / ".datasnap" / "refs" / "heads" / f"bad{number}").write_text("{")
