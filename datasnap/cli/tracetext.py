@@ -14,7 +14,6 @@ from datasnap.cli.output import (
     plain,
     plural,
     print_table,
-    printable,
     say,
     size,
     when,
@@ -54,7 +53,7 @@ def show_row(found: RowTrace, spec: str) -> None:
         return
     say("")
     rows = [_sighting(each) for each in found.sightings]
-    print_table(["=run", "=saw it", "=snapshot", "row since", "model", "name"], rows)
+    print_table(["=run", "=saw it", "=snapshot", "row since", "=model", "name"], rows)
     doubts = dict.fromkeys(each.why for each in found.sightings if each.why)
     for why in doubts:
         say(f"[dim]may have: {plain(why)}[/]")
@@ -183,6 +182,6 @@ def _sighting(each: Sighting) -> list[str]:
         f"{saw}, {', '.join(each.splits)}" if each.splits else saw,
         each.snapshot[:8],
         since,
-        printable(f"{model.name} {model.hash[:8]}") if model else "–",
+        model.hash[:8] if model else "–",
         each.run.name,
     ]

@@ -12,6 +12,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,14 +203,6 @@ def _compared(
     *,
     keep: bool,
 ) -> Reproduction:
-    def close(a: object, b: object) -> bool:
-        if not isinstance(a, float) or not isinstance(b, float):
-            return a == b
-        return a == b or (a != a and b != b) or math.isclose(a, b, rel_tol=tolerance)
-
-    def equal(a: object, b: object) -> bool:
-        return a == b
-
     try:
         environments = [environment_of(repository, each) for each in (run, again)]
         apart = differences(*environments)
@@ -219,14 +212,21 @@ def _compared(
         run=run,
         again=again,
         status=Outcome("status", run.status, again.status, run.status == again.status),
-        data=_outcomes(_tables(run), _tables(again), equal),
-        metrics=_outcomes(run.metrics, again.metrics, close),
-        artifacts=_outcomes(_hashes(run), _hashes(again), equal),
+        data=_outcomes(_tables(run), _tables(again), eq),
+        metrics=_outcomes(run.metrics, again.metrics, lambda a, b: is_close(a, b, tolerance)),
+        artifacts=_outcomes(_hashes(run), _hashes(again), eq),
         environment=apart,
         copied=tuple(tree.copied),
         missing=tuple(tree.missing),
         kept=tree.root if keep else None,
     )
+
+
+def is_close(a: object, b: object, tolerance: float) -> bool:
+    """Whether two values of a metric are the same, but for a share of their size; nan is nan."""
+    if not isinstance(a, float) or not isinstance(b, float):
+        return a == b
+    return a == b or (a != a and b != b) or math.isclose(a, b, rel_tol=tolerance)
 
 
 def _outcomes(
