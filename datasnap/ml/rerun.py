@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-import datasnap
 from datasnap.errors import DatasnapError
 from datasnap.ml.environment import VARIABLES, Environment
 from datasnap.places import open_repository
@@ -79,7 +78,7 @@ def run_again(
     files = {name: scratch / f"{name}.json" for name in ("held", "task")}
     files["held"].write_bytes(msgspec.json.encode(held))
     files["task"].write_bytes(msgspec.json.encode(task))
-    package = str(Path(datasnap.__file__).parent.parent)
+    package = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", _START.format(package, str(files["task"]))]
     environment = {**variables, VARIABLE: str(files["held"])}
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=-3, stdout=2) as process:

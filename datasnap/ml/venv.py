@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
-import datasnap
 from datasnap.errors import DatasnapError
 from datasnap.ml.environment import Environment
 
@@ -52,11 +52,18 @@ def _interpreter(version: str) -> str:
 
 def _install_datasnap(version: str, python: Path, pip: Sequence[str]) -> None:
     """This datasnap, where it runs from its sources; else the released one."""
-    sources = Path(datasnap.__file__).parent.parent
+    sources = Path(__file__).parents[2]
     if (sources / "pyproject.toml").exists():
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-        (Path(done.stdout.strip()) / f"{_SELF}.pth").write_text(f"{sources}\n", "utf-8")
+        packages = Path(done.stdout.strip())
+        (packages / f"{_SELF}.pth").write_text(f"{sources}\n", "utf-8")
+        # As pip would, so that it is listed.
+        own = metadata.version(_SELF)
+        listed = packages / f"{_SELF}-{own}.dist-info"
+        listed.mkdir()
+        text = f"Metadata-Version: 2.1\nName: {_SELF}\nVersion: {own}\n"
+        (listed / "METADATA").write_text(text, "utf-8")
     else:
         _run([*pip, "--no-deps", f"{_SELF}=={version}"], "install datasnap")
 
@@ -66,5 +73,5 @@ def _run(command: Sequence[str], what: str) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")]
-        said = (errors or lines or [""])[0].removeprefix("ERROR: ")
+        said = (errors or lines or [""])[0].removeprefix("ERROR: ").partition(" (from versions")[0]
         raise DatasnapError(f"cannot {what}: {said}")

@@ -206,7 +206,11 @@ def test_a_venv_is_made_in_which_a_run_finds_datasnap(tmp_path: Path) -> None:
     packages = {"pip": "1", "datasnap": "0"}
     environment = msgspec.structs.replace(this_environment(), packages=packages)
     python = create_venv(environment, tmp_path / "venv")
-    code = "import sys, datasnap.errors; print(sys.prefix)"
+    code = (
+        "import sys, datasnap.errors, importlib.metadata as metadata\n"
+        "assert metadata.version('datasnap')\n"
+        "print(sys.prefix)"
+    )
     variables = with_venv(python, {"PATH": "/bin", "PYTHONPATH": "/elsewhere"})
     assert variables["PATH"].startswith(str(python.parent))
     assert "PYTHONPATH" not in variables
