@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from datasnap.history.blame import Blame
     from datasnap.history.changes import TableEvent
     from datasnap.history.key import Key
+    from datasnap.ml.sightings import RowTrace
+    from datasnap.ml.trace import TracedRun
     from datasnap.repository import Repository
 
 
@@ -120,3 +122,32 @@ def bisect(
     digits = [id.hex() for id in line]
     between = digits[digits.index(found.last_good) + 1 : digits.index(found.first_bad)]
     return replace(found, untold=tuple(between))
+
+
+def trace(repository: Repository, what: str) -> list[TracedRun]:
+    """The runs that a model comes from, newest first, with all that they read, and what made that.
+
+    Args:
+        what: a file or folder, found by its content; or the hash of one, or its first 8 digits or
+            more; or a run.
+
+    Raises:
+        UnknownName: no run saved that; AmbiguousId. BadInput: the file cannot be read.
+    """
+    from datasnap.ml.trace import trace
+
+    return trace(repository, what)
+
+
+def trace_row(repository: Repository, table: str, key: Key, at: str = "HEAD") -> RowTrace:
+    """The runs, and so the models, that saw a row, and whether it is still as they saw it.
+
+    Args:
+        key: of the row: its value, or several as a list or by column name.
+
+    Raises:
+        UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
+    """
+    from datasnap.ml.sightings import trace_row
+
+    return trace_row(repository, table, key, at=at)

@@ -225,6 +225,8 @@ class Repository:
     history = past.history
     blame = past.blame
     bisect = past.bisect
+    trace = past.trace
+    trace_row = past.trace_row
     merge = merges.merge
     revert = merges.revert
     cherry_pick = merges.cherry_pick

@@ -130,10 +130,10 @@ def reproduce(
 
 
 def _traced(repository: Repository, what: str | None) -> list[TracedRun]:
-    from datasnap.ml.trace import trace, trace_run
+    from datasnap.ml.trace import trace_run
 
     if what is not None:
-        return trace(repository, what)
+        return repository.trace(what)
     return [trace_run(repository, run, run.artifacts) for run in repository.runs()]
 
 
@@ -141,13 +141,12 @@ def _row(
     repository: Repository, spec: str, key: list[str], *, openlineage: bool, json: bool
 ) -> None:
     from datasnap.cli.past import key_columns_of, parse_key
-    from datasnap.ml.sightings import trace_row
     from datasnap.ml.trace import trace_run
 
     name, _, ref = spec.partition("@")
     ref = ref or "HEAD"
     wanted = parse_key(key, key_columns_of(repository, name, ref))
-    found = trace_row(repository, name, wanted, at=ref)
+    found = repository.trace_row(name, wanted, ref)
     if not found.present and not found.sightings and not json:
         raise UnknownName("row", found.key, where=f"at {ref}, nor in what any run read")
     if openlineage:
