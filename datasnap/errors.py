@@ -35,6 +35,10 @@ class UsageError(DatasnapError):
     """A call that cannot mean anything: options that exclude each other, a bad name."""
 
 
+class NothingToDo(DatasnapError):
+    """There is nothing, or nothing any more, to be undone or brought back."""
+
+
 class RepositoryNotFound(DatasnapError):
     """There is no repository at the place named, nor (for the CLI) above it."""
 
@@ -157,6 +161,11 @@ class UnsupportedType(BadInput):
     """An Arrow type that Parquet cannot hold and give back equal."""
 
 
+def _name(author: str) -> str:
+    """Who that is, without the mail."""
+    return author.partition(" <")[0]
+
+
 class SnapshotReplaced(UserWarning):
     """A snapshot that a purge replaced was asked for, and its successor is given instead.
 
@@ -167,7 +176,7 @@ class SnapshotReplaced(UserWarning):
 
     def __init__(self, old: str, new: str, table: str, who: str, when: str) -> None:
         super().__init__(
-            f"{old[:12]} was purged on {when} by {who} (rows of '{table}' were erased): "
+            f"{old[:12]} was purged on {when} by {_name(who)} (rows of '{table}' were erased): "
             f"using {new[:12]}"
         )
         self.old, self.new = old, new
@@ -187,7 +196,7 @@ class PrunedSnapshot(DatasnapError):
 
     def __init__(self, snapshot: str, who: str, when: str, policy: str) -> None:
         super().__init__(
-            f"snapshot {snapshot[:12]} was pruned on {when} by {who} (to keep {policy}); "
+            f"snapshot {snapshot[:12]} was pruned on {when} by {_name(who)} (to keep {policy}); "
             "its data were let go",
             hint="`datasnap log` marks such snapshots; take the nearest other one. If no garbage "
             "was collected since: `datasnap prune --undo`.",

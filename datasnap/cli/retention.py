@@ -22,7 +22,7 @@ from datasnap.cli.output import (
     size,
     when,
 )
-from datasnap.durations import parse_duration
+from datasnap.durations import parse_duration, write_duration
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,13 +143,23 @@ def archive(
     if plan.bytes:
         say(f"[bold]{size(plan.bytes)}[/] in {count}, {of}, {would} to {plain(plan.place)}")
     else:
-        say("Nothing to move: no snapshot is old" if not plan.old else f"Nothing to move {of}")
+        say(f"Nothing to move: {_why_nothing(plan)}")
     left = sum(pack.old for pack in plan.of("stay"))
     if left:
         stays = plural(len(plan.of("stay")), "pack")
-        say(f"{size(left)} more of that stay in {stays} with more that is needed")
+        more = f"{size(left)} more" if plan.bytes else f"The {size(left)} that only they need"
+        say(f"{more} stay in {stays} that recent snapshots need for the greater part")
     if plan.bytes:
         hint("Next: the same without --dry-run" if dry_run else "Next: datasnap archive --list")
+
+
+def _why_nothing(plan: ArchivePlan) -> str:
+    if not plan.old:
+        return "no snapshot is old"
+    old = f"{plan.old:,} of {plural(plan.old + plan.recent, 'snapshot')} are old"
+    if plan.of("stay"):
+        return f"{old}, but no pack is mostly theirs"
+    return f"{old}, but what they need here, recent ones need too"
 
 
 def _only_archive(found: Sequence[Archived]) -> str:
@@ -208,7 +218,7 @@ def _undo(json: bool) -> None:
         return
     count = plural(len(undone.ids), "snapshot")
     made = when(_time(undone.time))
-    say(f"{count} can be read again, pruned on {made} by {plain(undone.who)}")
+    say(f"{count} can be read again, pruned on {made} by {plain(undone.who.partition(' <')[0])}")
 
 
 def _policy(
@@ -252,11 +262,23 @@ def _show(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> None:
     count = plural(len(plan.pruned), "snapshot")
     say(f"{len(plan.kept):,} kept, [bold]{count} {would}[/]{freed}{before}")
     if collected is not None:
-        say(f"Garbage collection took {size(collected.taken)}")
+        say(_took(collected))
     elif dry_run:
         hint("Next: the same without --dry-run")
     else:
         hint("Next: datasnap gc, to free the bytes; or datasnap prune --undo")
+
+
+def _took(collected: GcPlan) -> str:
+    """What garbage collection took, and why not more."""
+    said = f"Garbage collection took {size(collected.taken)}" if collected.taken else ""
+    young = sum(pack.dead for pack in collected.of("young"))
+    if not young:
+        return said or "Garbage collection found nothing to take"
+    grace = f"younger than the grace period of {write_duration(collected.grace)}"
+    if said:
+        return f"{said}; {size(young)} more are {grace}"
+    return f"Garbage collection took nothing yet: {size(young)} that nothing needs are {grace}"
 
 
 def _as_json(plan: PrunePlan, dry_run: bool, collected: GcPlan | None) -> dict[str, object]:

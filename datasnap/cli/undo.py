@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasnap.cli.options import Json, complete_refs, the_repository
-from datasnap.cli.outcome import DryRun
 from datasnap.cli.output import SHORT, hint, plain, plural, print_json, print_table, say, when
 
 if TYPE_CHECKING:
-    from datasnap.undo import LoggedChange, Step
+    from datasnap.undo import LoggedChange, Step, TakenBack
 
 #: Digits of IDs where two stand in a line: the fewest that name a snapshot.
 _SHORTER = 8
+#: What is done to one ref that has to be named, as the change alone does not tell it.
+_OF_A_REF = ("create", "delete", "pin", "unpin")
 
 _OneRef = Annotated[
     str | None,
@@ -60,7 +61,7 @@ def undo(
     redo: Annotated[
         bool, typer.Option("--redo", help="Do again what the newest undo took back.")
     ] = False,
-    dry_run: DryRun = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be undone.")] = False,
     json: Json = False,
 ) -> None:
     """Take back the newest change of a branch, tag or pin: a commit, a reset, a delete, …
@@ -74,7 +75,7 @@ def undo(
         print_json({"dry_run": dry_run, **vars(done)})
         return
     verb = f"Would {done.way}" if dry_run else "Did again" if redo else "Undid"
-    say(f"{verb} {plain(done.what)}: {'; '.join(map(_outcome, done.steps))}")
+    say(f'{verb} "{plain(_what(done))}": {"; ".join(map(_outcome, done.steps))}')
     if not dry_run:
         hint("And back: datasnap undo" + ("" if redo else " --redo"))
 
@@ -85,8 +86,19 @@ def _columns(change: LoggedChange) -> list[str]:
     return [" → ".join(sides), what, change.who.partition(" <")[0]]
 
 
+def _what(done: TakenBack) -> str:
+    """The change that was taken back: commit: wider; create tag v1 at HEAD."""
+    verb, _, more = done.what.partition(": ")
+    if verb not in _OF_A_REF or len(done.steps) > 1:
+        return done.what
+    (step,) = done.steps
+    name = step.name if verb.endswith("pin") else f"{step.kind} {step.name}"
+    return f"{verb} {name} {more}".rstrip()
+
+
 def _outcome(step: Step) -> str:
-    name = f"[bold]{plain(step.ref)}[/]"
+    words = "" if step.kind == "branch" else f"{step.kind} "
+    name = f"{words}[bold]{plain(step.name)}[/]"
     if step.after is None:
         return f"{name} is deleted, it was at {(step.before or '')[:SHORT]}"
     there = f"{name} is at [yellow]{step.after[:SHORT]}[/]"

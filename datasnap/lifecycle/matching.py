@@ -38,7 +38,7 @@ from datasnap.snapshots.reader import ObjectReader
 from datasnap.storage import ByteCache, Session
 from datasnap.tables.alter import with_schema
 from datasnap.tables.edited import ColumnCaches
-from datasnap.tables.manifest import View, read_parts, read_views
+from datasnap.tables.manifest import View, fields_by_name, read_parts, read_views
 from datasnap.tables.overlay import NONE, Positions
 from datasnap.tables.scan import Scanner
 from datasnap.tables.stored_edits import edited_places
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 #: Segments that a part of the file lists at most.
 _SEGMENTS = 4096
+#: Columns that an error names.
+_NAMED = 20
 #: Bytes of edited columns that are kept in memory; they go to no disk.
 _EDITED = 64 << 20
 _NO_PROFILE = Profile((), 1, 1, 0, 1, PageLayout())
@@ -124,9 +126,17 @@ def find_rows(
     failed = {id: why for id, why in failed.items() if why}
     if failed and len(failed) == len(versions):
         raise BadQuery(
-            f"no version of '{condition.table}' can be searched: {next(iter(failed.values()))}"
+            f"no version of '{condition.table}' can be searched: {next(iter(failed.values()))}",
+            hint=f"The columns that it had: {_columns(versions)}.",
         )
     return found, failed
+
+
+def _columns(versions: Mapping[TableId, Table]) -> str:
+    """The names of the columns of all versions; the first of many."""
+    names = list(dict.fromkeys(n for table in versions.values() for n in fields_by_name(table)))
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _segments(

@@ -38,17 +38,17 @@ def test_reflog_of_an_empty_repository(shell: Shell) -> None:  # noqa: F811
     shell("init")
     assert shell("reflog") == "No changes yet\n"
     assert json.loads(shell("reflog", "--json")) == []
-    assert "nothing to undo" in shell.fails("undo", code=2)
+    assert "nothing to undo" in shell.fails("undo")
 
 
 def test_undo_says_in_one_line_what_it_did(full: Shell) -> None:  # noqa: F811
     wider = json.loads(full("log", "exp", "--json"))[0]["snapshot"][:12]
     names = json.loads(full("log", "main", "--json"))[0]["snapshot"][:12]
-    said = f"undo commit: wider: exp is at {names}, without {wider}\n"
+    said = f'undo "commit: wider": exp is at {names}, without {wider}\n'
     assert full("undo", "--dry-run") == f"Would {said}"
     assert full("undo") == f"Undid {said[5:]}"
-    assert full("undo") == f"Undid create: at HEAD: exp is deleted, it was at {names}\n"
-    assert full("undo", "--redo") == f"Did again create: at HEAD: exp is at {names}\n"
+    assert full("undo") == f'Undid "create branch exp at HEAD": exp is deleted, it was at {names}\n'
+    assert full("undo", "--redo") == f'Did again "create branch exp at HEAD": exp is at {names}\n'
     done = json.loads(full("undo", "--redo", "--json"))
     assert (done["way"], done["what"], done["dry_run"]) == ("redo", "commit: wider", False)
     assert done["steps"][0]["after"][:12] == wider
@@ -60,7 +60,15 @@ def test_undo_of_one_ref_and_of_what_cannot_be(full: Shell) -> None:  # noqa: F8
     full("import", "names", "c.csv", "--key", "name", "-m", "[red]\x1b[31mtable")
     assert "commit: [red]�[31mtable" in full("reflog", "main")
     assert "is no longer where commit: names left it" in full.fails("undo", "main", "--redo")
-    assert "Undid commit: [red]�[31mtable: main" in full("undo", "main")
+    assert 'Undid "commit: [red]�[31mtable": main' in full("undo", "main")
+
+
+def test_undo_names_the_tag_or_pin_that_it_is_about(full: Shell) -> None:  # noqa: F811
+    full("tag", "v1")
+    assert 'Undid "create tag v1 at HEAD": tag v1 is deleted' in full("undo")
+    full("undo", "--redo")
+    full("tag", "--delete", "v1")
+    assert 'Undid "delete tag v1": tag v1 is at' in full("undo")
 
 
 @pytest.fixture
@@ -72,6 +80,6 @@ def renamed(full: Shell) -> Shell:  # noqa: F811
 def test_undo_of_a_rename_is_one_line(renamed: Shell) -> None:
     said = renamed("undo")
     assert re.fullmatch(
-        r"Undid rename: main to trunk: main is at (\w+); trunk is deleted, it was at \1\n", said
+        r'Undid "rename: main to trunk": main is at (\w+); trunk is deleted, it was at \1\n', said
     )
     assert json.loads(renamed("status", "--json"))["branch"] == "main"

@@ -435,7 +435,9 @@ def test_archive_on_the_command_line(tmp_path: Path) -> None:
     assert not place.exists()
     found = json.loads(shell("archive", place, "--keep-last", "1", "--json"))
     assert found["bytes"] > 0
-    assert "Nothing to move" in shell("archive", "--older-than", "1d")
+    assert "Nothing to move: no snapshot is old" in shell("archive", "--older-than", "1d")
+    again = shell("archive", "--keep-last", "1")
+    assert "Nothing to move: 2 of 3 snapshots are old, but what they need here" in again
     assert str(place) in shell("archive", "--list")
     assert json.loads(shell("archive", "--list", "--json"))[0]["place"] == str(place)
     assert "--list and --restore go with no" in shell.fails("archive", "--list", "x", code=2)

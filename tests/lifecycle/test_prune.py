@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import datasnap
 import datasnap.snapshots.commit as commit
-from datasnap.errors import BadQuery, CorruptData, PrunedSnapshot, UsageError
+from datasnap.errors import BadQuery, CorruptData, NothingToDo, PrunedSnapshot, UsageError
 from datasnap.lifecycle.policy import Policy, kept_of_line
 from datasnap.lifecycle.prune import PrunePlan, carry_out, plan_prune
 from datasnap.repository import Repository
@@ -410,7 +410,7 @@ def test_a_prune_is_taken_back_out_of_quarantine(repo: Repository, line: list[st
 
 
 def test_nothing_to_take_back_is_said(repo: Repository) -> None:
-    with pytest.raises(UsageError, match="nothing is pruned"):
+    with pytest.raises(NothingToDo, match="nothing is pruned"):
         repo.undo_prune()
 
 
@@ -451,7 +451,8 @@ def test_prune_tells_what_stays_and_why(shell: Shell) -> None:
     assert "2 kept, 2 snapshots would be pruned, which alone hold" in said
     said = shell("prune", "--keep-last", "1", "--gc")
     assert "2 snapshots pruned" in said
-    assert "Garbage collection took" in said
+    assert "Garbage collection took nothing yet: " in said
+    assert "that nothing needs are younger than the grace period of " in said
     assert shell("log").count("(pruned)") == 2
     assert "Its data were let go" in shell("show", "main~3")
     assert "~  t" in shell("show", "main")  # its parent is the tag

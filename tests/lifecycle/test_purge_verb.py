@@ -56,6 +56,7 @@ def test_it_says_what_is_gone_and_old_ids_say_what_they_are(shell: Shell) -> Non
     assert "35" in shown
     assert shell.errors.count(f"note: {first[:12]} was purged on 2") == 1
     assert "rows of 'people' were erased" in shell.errors
+    assert "@" not in shell.errors  # the name of who did it, no mail
     assert shell("show", "people") and not shell.errors
     from datasnap.places import open_repository
 
@@ -86,3 +87,8 @@ def test_what_might_erase_more_than_was_meant_is_refused(
     before = shell("log", "--json")
     assert says in shell.fails("purge", "people", "--where", where, "--yes")
     assert shell("log", "--json") == before
+
+
+def test_a_column_that_there_never_was_is_answered_with_those_there_are(shell: Shell) -> None:
+    said = shell.fails("purge", "people", "--where", "nocol = 1", "--dry-run")
+    assert "hint:  The columns that it had: id, who.\n" in said
