@@ -26,6 +26,19 @@ def parse_duration(text: str) -> timedelta:
     raise UsageError(f"'{text}' is no duration", hint="Write 30m, 12h, 7d or 4w.")
 
 
+def as_duration(given: timedelta | str | None, default: timedelta) -> timedelta:
+    """A duration in any form.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if given is None:
+        return default
+    if isinstance(given, timedelta) and given >= timedelta(0):
+        return given
+    return parse_duration(str(given))
+
+
 def write_duration(duration: timedelta) -> str:
     """The shortest text that `parse_duration` takes for it."""
     seconds = round(duration.total_seconds())

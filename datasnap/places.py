@@ -94,7 +94,10 @@ def _check_format(backend: Backend) -> None:
     try:
         stored = msgspec.json.decode(found[0], type=_Format)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnsupportedFormat(f"{backend.url} has an unreadable format file: {error}") from error
+        raise UnsupportedFormat(
+            f"{backend.url} has an unreadable format file: {error}",
+            hint=f"Put {_FORMAT_FILE} back from a backup of the repository; any copy has the same.",
+        ) from error
     if stored.format > FORMAT:
         raise UnsupportedFormat(
             f"{backend.url} has format {stored.format}; this datasnap knows up to {FORMAT}",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from datasnap.errors import Conflict, CorruptData, UnknownName, UsageError
+from datasnap.errors import Conflict, CorruptData, NothingToDo, UnknownName, UsageError
 from datasnap.gates.protection import check_direct
 from datasnap.pending import check_not_settled, forget_pending, move_pending
 from datasnap.snapshots.history import added
@@ -138,8 +138,8 @@ def undo(repository: Repository, ref: str | None = None, *, dry_run: bool = Fals
         dry_run: tell what would be done.
 
     Raises:
-        UsageError: there is nothing to undo; the newest change is another person's and no ref
-            was named; the current branch would go; a merge waits, partly settled.
+        NothingToDo: there is nothing to undo. UsageError: the newest change is another person's and
+            no ref was named; the current branch would go; a merge waits, partly settled.
         Conflict: the ref is not where that change left it.
         UnknownName: there was never such a ref. Refused: the branch is protected.
     """
@@ -195,10 +195,10 @@ def _newest(refs: Refs, way: Way, ref: str | None) -> _Change:
     found = next((change for change in changes if _is_for(change, way)), None)
     if found is None:
         of = f" of '{ref}'" if ref else ""
-        raise UsageError(f"there is nothing to {way}: no change{of} is left to be taken back")
+        raise NothingToDo(f"there is nothing to {way}: no change{of} is left to be taken back")
     entry, name = found.entry, _spelled(found.kind, found.name)
     if entry.verb in _FINAL:
-        raise UsageError(f"a {entry.verb} cannot be undone: the data is gone for good")
+        raise NothingToDo(f"a {entry.verb} cannot be undone: the data is gone for good")
     if ref is None and entry.who != refs.who():
         raise UsageError(
             f"the newest change to {way}, {_what(entry)} (of {name}), was made by {entry.who}",
@@ -225,13 +225,13 @@ def _is_for(change: _Change, way: Way) -> bool:
 
 def _made_together(refs: Refs, way: Way, found: _Change) -> list[_Change]:
     """All changes of one operation that nothing took back."""
-    since = found.entry.stored - _TOGETHER
+    since = found.entry.when - _TOGETHER
     together = [found]
     for kind, name in refs.logged():
         if (kind, name) == found[:2]:
             continue
         for change in _left(_of_one(refs, kind, name)):
-            if change.entry.stored < since:
+            if change.entry.when < since:
                 break
             if change.entry.operation == found.entry.operation and _is_for(change, way):
                 together.append(change)
@@ -340,7 +340,7 @@ def _newest_first(refs: Refs, chosen: Iterable[tuple[Kind, str]]) -> Iterator[_C
     """The logs of several refs as one. What the store's clock does not tell apart (that of an
     object store counts seconds), the clocks of those who made the changes do."""
     logs = (_of_one(refs, kind, name) for kind, name in chosen)
-    return heapq.merge(*logs, key=lambda c: (c.entry.stored, c.entry.time), reverse=True)
+    return heapq.merge(*logs, key=lambda c: (c.entry.when, c.entry.time), reverse=True)
 
 
 def _of_one(refs: Refs, kind: Kind, name: str) -> Iterator[_Change]:

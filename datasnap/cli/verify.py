@@ -88,7 +88,10 @@ def _hint(report: Report) -> str:
         return "Bring the archive back to its place, or connect to it."
     if where.startswith("index file "):
         return "Packs tell what is in them: datasnap verify --repair makes the index anew."
-    return "Put that file back from a backup of the repository."
+    return (
+        "Put that file back from a backup of the repository; refs, with `datasnap verify --repair "
+        "--from BACKUP`."
+    )
 
 
 def _say_report(report: Report) -> None:
@@ -123,6 +126,8 @@ def _say_repairs(done: Repairs) -> None:
     for count, text in lines:
         if count:
             say(f"[green]+[/] {text}")
+    for name in done.refs:
+        say(f"[green]+[/] took the ref {plain(name)} from a copy")
     for path in done.set_aside:
         say(f"  set aside: {plain(path)}")
 

@@ -13,6 +13,7 @@ Memory: the index, and a mark for each record.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,13 +22,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datasnap.errors import CorruptData
+from datasnap.errors import CorruptData, StorageError
 from datasnap.lifecycle.roots import Root, RootKind, roots
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
-from datasnap.storage import PACKS, MissingRecord, make_catalog, read_entries
+from datasnap.storage import PACKS, Backend, MissingRecord, make_catalog, read_entries
 from datasnap.storage.archived import away
 from datasnap.storage.pack import ENTRY, OBJECT, Entries, is_pack_name
 from datasnap.storage.quarantine import quarantined
@@ -132,7 +133,7 @@ def plan_gc(
             what else it holds. Nothing may be removed then.
     """
     backend, store = repository.backend, repository.store
-    now = backend.now()
+    now = _now(backend)
     files = {file.name: file for file in backend.list(PACKS)}
     held, archived = quarantined(backend), away(backend)
     used = store.packs()
@@ -166,6 +167,14 @@ def plan_gc(
     plans += [PackPlan(file.name, file.size, 0, "damaged", np.empty(0, ENTRY)) for file in unread]
     named = frozenset(id for root in found for id in root.snapshots)
     return GcPlan(now, grace, logged_since, tuple(holders), tuple(plans), named)
+
+
+def _now(backend: Backend) -> int:
+    """The time by the store's clock; where nothing can be written, nor removed, by ours."""
+    try:
+        return backend.now()
+    except StorageError:
+        return time.time_ns() // 1000
 
 
 def _entries(repository: Repository, names: list[str]) -> dict[str, Entries]:

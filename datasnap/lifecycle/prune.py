@@ -20,7 +20,7 @@ from datetime import timedelta
 from itertools import compress, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from datasnap.errors import CorruptData, UsageError
+from datasnap.errors import CorruptData, NothingToDo, UsageError
 from datasnap.lifecycle.policy import History, Policy, kept_of_branch, policy_of, read_history
 from datasnap.lifecycle.roots import Root, roots
 from datasnap.progress import Progress, silent
@@ -148,12 +148,12 @@ def undo_prune(repository: Repository) -> Pruning:
     """Take the newest prune back.
 
     Raises:
-        UsageError: there is none, or its data are not all there any more.
+        NothingToDo: there is none. UsageError: its data are not all there any more.
     """
     backend = repository.backend
     prunings = read_prunings(backend)
     if not prunings:
-        raise UsageError("nothing is pruned: there is nothing to undo")
+        raise NothingToDo("nothing is pruned: there is nothing to undo")
     newest, others = prunings[-1], read_pruned(backend) - set(prunings[-1].ids)
     marks = Marks(make_catalog(repository.store.packs()))
     try:

@@ -9,7 +9,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from datasnap.errors import CorruptData, UsageError
+from datasnap.durations import as_duration
+from datasnap.errors import CorruptData, NothingToDo
 from datasnap.lifecycle.gc import GcPlan, PackPlan, plan_gc
 from datasnap.lifecycle.policy import read_history
 from datasnap.lifecycle.roots import roots
@@ -44,8 +45,8 @@ class BroughtBack:
 def collect(
     repository: Repository,
     *,
-    grace: timedelta | None = None,
-    reflog: timedelta | None = None,
+    grace: timedelta | str | None = None,
+    reflog: timedelta | str | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> GcPlan:
@@ -66,8 +67,8 @@ def collect(
     settings = repository.settings.gc
     plan = plan_gc(
         repository,
-        grace=timedelta(days=settings.grace_days) if grace is None else grace,
-        reflog=timedelta(days=settings.reflog_days) if reflog is None else reflog,
+        grace=as_duration(grace, timedelta(days=settings.grace_days)),
+        reflog=as_duration(reflog, timedelta(days=settings.reflog_days)),
         progress=progress,
     )
     if not dry_run:
@@ -121,12 +122,12 @@ def undo_gc(repository: Repository) -> BroughtBack:
     collection, unless a branch, a tag or a pin comes to hold it.
 
     Raises:
-        UsageError: there is nothing in it.
+        NothingToDo: there is nothing in it.
     """
     sizes = {file.name: file.size for file in repository.backend.list(PACKS)}
     names = [name for name in quarantined(repository.backend) if name in sizes]
     if not names:
-        raise UsageError("there is nothing in quarantine to bring back")
+        raise NothingToDo("there is nothing in quarantine to bring back")
     _use_again(repository, names)
     gone = [name for name in names if repository.backend.size(PACKS + name) is None]
     if gone:

@@ -68,6 +68,12 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     undoes: str = ""
 
     @property
+    def when(self) -> int:
+        """When it was made, as far as is known: neither clock makes it later than the other says.
+        A writer's clock may be ahead; and in a repository that was copied every file is new."""
+        return min(self.time, self.stored) if self.stored else self.time
+
+    @property
     def snapshots(self) -> Iterator[SnapshotId]:
         """The snapshots that it names."""
         for digits in (self.after, self.before):

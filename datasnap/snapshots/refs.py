@@ -265,7 +265,9 @@ class Refs:
             file = written_anew(found.file, found.modified)
             # Whoever was quicker has done the same.
             with suppress(Conflict):
-                self._backend.write_ref(_path(kind, name), msgspec.json.encode(file), found.version)
+                self._backend.write_ref(
+                    ref_path(kind, name), msgspec.json.encode(file), found.version
+                )
 
     def log(self, kind: Kind, name: str) -> Iterator[LogEntry]:
         """The changes of a ref, also of one that was deleted, newest first.
@@ -306,7 +308,7 @@ class Refs:
         """Remove what is left of a ref that was deleted: its log."""
         found = self._find(kind, name)
         if found is not None and found.file.snapshot is None:
-            self._backend.delete_ref(_path(kind, name), found.version)
+            self._backend.delete_ref(ref_path(kind, name), found.version)
 
     def head(self) -> str:
         """The current branch: where the command line commits unless told otherwise."""
@@ -333,7 +335,7 @@ class Refs:
             check_name(name)
         except InvalidName:
             return None
-        found = self._backend.read_ref(_path(kind, name))
+        found = self._backend.read_ref(ref_path(kind, name))
         if found is None:
             return None
         try:
@@ -351,7 +353,7 @@ class Refs:
         file, version, modified = found or (None, None, 0)
         after = with_entry(self._backend, file, modified, entry)
         try:
-            self._backend.write_ref(_path(kind, name), msgspec.json.encode(after), version)
+            self._backend.write_ref(ref_path(kind, name), msgspec.json.encode(after), version)
         except (Conflict, LostAnswer) as error:
             with suppress(StorageError):
                 if self._landed(kind, name, file, entry):
@@ -384,5 +386,6 @@ def _entry(change: RefChange, file: RefFile | None) -> LogEntry:
     )
 
 
-def _path(kind: Kind, name: str) -> str:
+def ref_path(kind: Kind, name: str) -> str:
+    """Where a ref's file is, below the repository."""
     return FOLDERS[kind] + quote(name, safe="")

@@ -1,6 +1,6 @@
 """Revisions: the ways to name a snapshot, after gitrevisions(7).
 
-    main, exp/fare, v1.0      a branch or a tag (a branch wins)
+    main, exp/fare, v1.0      a branch, a tag or a pin (where all are called so: in this order)
     runs                      the tables in which runs are recorded, where nothing else is called so
     HEAD, @                   the current branch
     3f0a9c12                  an ID, or a prefix of 8 or more digits that only one snapshot has
@@ -107,9 +107,10 @@ class Revisions:
         name = self._named(name)
         if name in self._held.refs:
             return self._present(_id(self._held.refs[name]))
-        ref = self._refs.branch(name) or self._refs.tag(name) or self._refs.read("run", name)
-        if ref:
-            return ref.snapshot
+        for kind in ("branch", "tag", "pin", "run"):
+            ref = self._refs.read(kind, name)
+            if ref:
+                return ref.snapshot
         if _PREFIX.fullmatch(name.lower()):
             found = self._by_prefix(name.lower())
             if found:

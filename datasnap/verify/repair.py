@@ -26,6 +26,7 @@ from datasnap.storage.pack import DAMAGED, Entries, PackBuilder
 from datasnap.verify.check import Findings, check
 from datasnap.verify.chunks import check_record
 from datasnap.verify.faults import Cause
+from datasnap.verify.refs import restore_refs
 from datasnap.verify.report import Repairs, Report
 from datasnap.verify.survey import intact_records, is_damaged_index
 from datasnap.verify.walk import Wanted
@@ -47,7 +48,8 @@ def repair(
     progress: Progress = silent,
 ) -> Report:
     """Verify, and mend what can be mended: make the index anew from the packs, and take what is
-    damaged or missing from copies. Safe beside readers and writers; refs are not touched.
+    damaged or missing from copies: refs only from copies of this very repository. Safe beside
+    readers and writers.
 
     Args:
         sources: copies of the repository, or others that share data with it. What is taken from
@@ -62,7 +64,7 @@ def repair(
 
     opened = [s if isinstance(s, Repository) else open_repository(s) for s in sources]
     copies = [source.store for source in opened]
-    repairs, size = Repairs(), 0
+    repairs, size = Repairs(refs=restore_refs(repository, opened)), 0
     found = check(repository, deep=deep, progress=progress, copies=copies)
     for _ in range(_ROUNDS):
         if not _mend(found, repairs, progress):

@@ -75,6 +75,7 @@ class Repairs:
         index_files: damaged ones that were removed.
         indexed: packs that no index file listed.
         forgotten: packs that one listed, and that are gone.
+        refs: branches, tags and pins that were taken from a copy.
     """
 
     restored: int = 0
@@ -84,6 +85,7 @@ class Repairs:
     index_files: int = 0
     indexed: int = 0
     forgotten: int = 0
+    refs: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return self != Repairs()

@@ -45,6 +45,7 @@ def test_garbage_that_is_young_stays_and_without_grace_it_goes(shell: Shell) -> 
     assert "would go for good" in shell("gc", "--grace", "0", "--reflog", "0", "--dry-run")
     assert "went for good" in shell("gc", "--grace", "0", "--reflog", "0")
     assert "unknown ref" in shell.fails("log", id[:12])
+    assert "nothing in quarantine" in shell.fails("gc", "--undo")
 
 
 def test_a_pin_holds_a_snapshot(shell: Shell) -> None:
@@ -63,7 +64,6 @@ def test_a_pin_holds_a_snapshot(shell: Shell) -> None:
     [
         (("gc", "--grace", "soon"), "no duration"),
         (("gc", "--undo", "--dry-run"), "no other option"),
-        (("gc", "--undo"), "nothing in quarantine"),
     ],
 )
 def test_what_gc_cannot_do(shell: Shell, words: tuple[str, ...], said: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasnap
-from datasnap.errors import CorruptData, MergeConflict, UnknownName, UsageError
+from datasnap.errors import CorruptData, MergeConflict, NothingToDo, UnknownName, UsageError
 from datasnap.lifecycle.gc import plan_gc
 from datasnap.lifecycle.sweep import carry_out
 from datasnap.repository import Repository
@@ -172,7 +172,7 @@ def test_garbage_waits_in_quarantine_and_comes_back_or_goes(repo: Repository) ->
     assert repo.gc(reflog=NOW).removed > 0
     with pytest.raises(UnknownName):
         repo.snapshot(gone)
-    with pytest.raises(UsageError, match="nothing in quarantine"):
+    with pytest.raises(NothingToDo, match="nothing in quarantine"):
         repo.undo_gc()
 
 
@@ -429,3 +429,11 @@ def test_files_of_others_hinder_nothing(repo: Repository) -> None:
     age(repo, 8)
     repo.gc()
     assert datasnap.open(repo.url).verify(deep=True).snapshots == 1
+
+
+def test_durations_are_given_as_such_or_as_text(repo: Repository) -> None:
+    with_dead_branch(repo)
+    assert repo.gc(grace="7d", reflog="0", dry_run=True).of("young")
+    for wrong in ("soon", 5, timedelta(days=-1)):
+        with pytest.raises(UsageError, match="no duration"):
+            repo.gc(grace=wrong)  # type: ignore[arg-type]

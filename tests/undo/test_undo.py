@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import Conflict, MergeConflict, UnknownName, UsageError
+from datasnap.errors import Conflict, MergeConflict, NothingToDo, UnknownName, UsageError
 from datasnap.repository import Repository
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reflog import Why
@@ -38,13 +38,13 @@ def test_undo_again_goes_one_more_step_back_and_redo_as_many_forward(
 ) -> None:
     assert [repo.undo().steps[0].after for _ in range(2)] == [three[1], three[0]]
     assert [repo.redo().steps[0].after for _ in range(2)] == [three[1], three[2]]
-    with pytest.raises(UsageError, match="nothing to redo"):
+    with pytest.raises(NothingToDo, match="nothing to redo"):
         repo.redo()
     assert repo.undo().steps[0].after == three[1]
 
 
 def test_the_first_commit_can_be_undone_and_done_again(repo: Repository) -> None:
-    with pytest.raises(UsageError, match="nothing to undo"):
+    with pytest.raises(NothingToDo, match="nothing to undo"):
         repo.undo()
     id = write(repo, "t", pa.table({"a": [1]}))
     repo.undo()
@@ -72,7 +72,7 @@ def test_every_kind_of_ref_and_change_is_undone_newest_first(
         states.append((repo.branches(), repo.tags(), repo.pins()))
         try:
             repo.undo()
-        except UsageError:
+        except NothingToDo:
             break
     whole = {"main": three[2], "exp": three[0]}
     reset = {"main": three[1], "exp": three[0]}
@@ -237,7 +237,7 @@ def test_what_was_purged_cannot_be_brought_back(repo: Repository, three: list[st
     to = repo.resolve("main~1")
     ref = repo.refs.branch("main")
     repo.refs.move_branch("main", to, expected=ref, why=Why("purge", "of rides"))
-    with pytest.raises(UsageError, match="purge cannot be undone"):
+    with pytest.raises(NothingToDo, match="purge cannot be undone"):
         repo.undo()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,16 +193,6 @@ def test_a_long_history_that_is_lost_comes_back_at_once(
     assert everything(again(repo)) == everything(copied)
 
 
-def test_refs_are_not_invented(sound: Repository, copy: Repository) -> None:
-    sound.backend.delete("refs/heads/main")
-    flip(sound.backend, "refs/heads/exp", 0)
-    before = sound.backend.read("refs/heads/exp")
-    report = again(sound).repair([copy.url])
-    assert [problem.where for problem in report.problems] == ["branch exp"]
-    assert sound.backend.read("refs/heads/exp") == before
-    assert sound.backend.size("refs/heads/main") is None
-
-
 @pytest.mark.parametrize("what", ["write", "delete"])
 @pytest.mark.parametrize("number", range(6))
 def test_a_failure_at_any_step_loses_nothing(
@@ -302,3 +293,23 @@ def test_a_store_of_nothing_but_damage(sound: Repository, copy: Repository) -> N
     assert packs(sound) == []
     assert Store(sound.backend).find(anatomy(copy).fare) is None
     assert_clean(again(sound).repair([copy.url]))
+
+
+def test_refs_come_back_from_a_copy_of_this_very_repository(tmp_path: Path) -> None:
+    repo = datasnap.init(tmp_path / "a")
+    for rows in (1, 2):
+        with repo.transaction() as tx:
+            tx.write("t", pa.table({"x": range(rows)}))
+    repo.tag("v1", at="main~1")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    folder = Path(repo.url) / "refs"
+    (folder / "heads" / "main").write_bytes(b"{ half of it")
+    (folder / "tags" / "v1").unlink()
+    other = datasnap.init(tmp_path / "other")
+    assert not datasnap.open(tmp_path / "a").repair([other]).ok
+    report = datasnap.open(tmp_path / "a").repair([tmp_path / "b"])
+    assert report.ok and report.repairs is not None
+    assert sorted(report.repairs.refs) == ["main", "v1"]
+    mended = datasnap.open(tmp_path / "a")
+    assert mended.snapshot("main").table("t").row_count == 2
+    assert mended.snapshot("v1").table("t").row_count == 1
