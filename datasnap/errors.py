@@ -227,6 +227,7 @@ class ArchiveUnreachable(StorageError):
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(
             f"the archive at {place} cannot be read: {reason}",
-            hint="Old versions lie there; what is not archived can be read all the same.",
+            hint="Old versions lie there; what is not archived can be read all the same. If it "
+            f"was moved: datasnap archive NEW_PLACE --moved-from {place}",
         )
         self.place = place

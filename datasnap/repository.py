@@ -15,6 +15,7 @@ import datasnap.gates.protection as protection
 import datasnap.gates.publish as publishing
 import datasnap.lifecycle.archive as archiving
 import datasnap.lifecycle.du as usage
+import datasnap.lifecycle.moving as moving
 import datasnap.lifecycle.prune as pruning
 import datasnap.lifecycle.purge as purging
 import datasnap.lifecycle.sweep as sweep
@@ -263,6 +264,7 @@ class Repository:
     archive = archiving.archive
     unarchive = archiving.unarchive
     archives = archiving.archives
+    archive_moved = moving.archive_moved
     prune = pruning.prune
     undo_prune = pruning.undo_prune
     gc = sweep.collect

@@ -115,6 +115,14 @@ def archive(
     keep_monthly: _Monthly = None,
     keep_yearly: _Yearly = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move.")] = False,
+    moved_from: Annotated[
+        str | None,
+        typer.Option(
+            "--moved-from",
+            metavar="PLACE",
+            help="The archive that was there was moved to the new PLACE: read it from there.",
+        ),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Say where what is archived.")] = False,
     restore: Annotated[bool, typer.Option("--restore", help="Bring everything back.")] = False,
     json: Json = False,
@@ -124,6 +132,11 @@ def archive(
     What is not old is said as for prune; the heads of branches never are.
     """
     policy = _policy(keep_last, keep_within, keep_daily, keep_weekly, keep_monthly, keep_yearly)
+    if moved_from is not None:
+        if place is None or older_than or policy or dry_run or list_ or restore:
+            raise UsageError("it is: datasnap archive NEW_PLACE --moved-from OLD_PLACE")
+        _read_from(place, moved_from, json)
+        return
     if list_ or restore:
         if place or older_than or policy or dry_run or (list_ and restore):
             raise UsageError("--list and --restore go with no other option")
@@ -177,6 +190,15 @@ def _show_archives(json: bool) -> None:
         print_table(["archive", ">packs", ">bytes"], rows)
     else:
         say("Nothing is archived")
+
+
+def _read_from(place: str, old: str, json: bool) -> None:
+    found = the_repository().archive_moved(old, place)
+    if json:
+        print_json(found._asdict())
+        return
+    count = plural(found.packs, "pack")
+    say(f"{count}, {size(found.bytes)}, are read from {plain(found.place)} now")
 
 
 def _restore(json: bool) -> None:

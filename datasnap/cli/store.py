@@ -54,6 +54,7 @@ def status(json: Json = False) -> None:
                 "branches": len(repository.branches()),
                 "tags": len(repository.tags()),
                 "store": held._asdict(),
+                "archives": [each._asdict() for each in repository.archives()],
                 "merge": _waiting_merge(repository),
             }
         )
@@ -72,6 +73,8 @@ def status(json: Json = False) -> None:
         f"{plural(len(repository.tags()), 'tag')}"
     )
     say(f"Store     {size(held.bytes)} in {plural(held.packs, 'pack')}, {held.chunks:,} chunks")
+    for each in repository.archives():
+        say(f"Archive   {plain(each.place)} ({plural(each.packs, 'pack')}, {size(each.bytes)})")
     _say_waiting(repository)
 
 

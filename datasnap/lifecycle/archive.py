@@ -150,8 +150,7 @@ def plan_archive(
             "it is not said what is old",
             hint="Say --older-than 90d, or what stays here: --keep-last 10, --keep-monthly 12, …",
         )
-    there = repository.backend.archive(_whole(open_backend(place).url))
-    _check_is_no_repository(there)
+    there = archive_at(repository, place)
     recent, old = _by_age(repository, policy, older_than)
     catalog = make_catalog(repository.store.packs())
     needed, apart = _marked(repository, catalog, recent, old, progress)
@@ -166,8 +165,20 @@ def plan_archive(
     return ArchivePlan(there.url, len(recent), len(old), tuple(packs))
 
 
-def _whole(url: str) -> str:
+def archive_at(repository: Repository, place: str) -> Backend:
+    """The archive at a place, whether something is there already or not.
+
+    Raises:
+        UsageError: a repository is there.
+    """
+    there = repository.backend.archive(whole(place))
+    _check_is_no_repository(there)
+    return there
+
+
+def whole(place: str) -> str:
     """A place as it is noted down: the same from wherever it is named."""
+    url = open_backend(place).url
     return url if "://" in url else os.path.realpath(url)
 
 

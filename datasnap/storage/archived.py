@@ -79,6 +79,17 @@ def forget_archived(backend: Backend, packs: Iterable[str]) -> None:
     _change(backend, forget)
 
 
+def note_moved(backend: Backend, old: str, new: str, packs: Iterable[str]) -> None:
+    """Packs are read from another place from now on, such as are still archived at the old one."""
+
+    def note(archives: dict[str, dict[str, Away]]) -> None:
+        there = archives.get(old, {})
+        moved = {name: there.pop(name) for name in packs if name in there}
+        archives.setdefault(new, {}).update(moved)
+
+    _change(backend, note)
+
+
 class ArchivedBackend:
     """See `Backend`. Another one, with the packs that its archives have.
 

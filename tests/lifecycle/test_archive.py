@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -444,8 +445,13 @@ def test_archive_on_the_command_line(tmp_path: Path) -> None:
     place.rename(tmp_path / "gone")
     said = shell.fails("export", "t@main~1", "t.parquet")
     assert f"the archive at {place} cannot be read" in said
-    (tmp_path / "gone").rename(place)
+    assert "--moved-from" in said
+    assert "is: datasnap archive NEW" in shell.fails("archive", "--moved-from", place, code=2)
+    said = shell("archive", tmp_path / "gone", "--moved-from", place)
+    assert f"are read from {tmp_path / 'gone'} now" in said
     shell("export", "t@main~1", "t.parquet")
+    assert re.search(r"Archive   /.*gone \(\d packs?, .*B\)", shell("status"))
+    assert json.loads(shell("status", "--json"))["archives"][0]["packs"] > 0
     assert "Brought back" in shell("archive", "--restore")
     assert "Nothing is archived" in shell("archive", "--restore")
 
@@ -464,3 +470,46 @@ def test_a_place_is_noted_down_without_detours(
 ) -> None:
     plan = plan_archive(repo, str(tmp_path / "a" / ".." / "cold"), LAST, None)
     assert plan.place == str(tmp_path.resolve() / "cold")
+
+
+def test_an_archive_that_was_moved_is_read_from_its_new_place(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    old, new = tmp_path / "cold", tmp_path / "colder"
+    repo.archive(str(old), LAST)
+    packs = there(str(old))
+    old.rename(new)
+    with pytest.raises(ArchiveUnreachable):
+        all_read(datasnap.open(repo.url), line)
+    moved = repo.archive_moved(str(old), str(new))
+    assert (moved.place, moved.packs) == (str(new.resolve()), len(packs))
+    assert [each.place for each in repo.archives()] == [moved.place]
+    all_read(repo, line)
+    all_read(datasnap.open(repo.url), line)
+    repo.unarchive()
+    assert packs <= here(repo)
+
+
+def test_a_new_place_without_all_packs_is_refused_and_nothing_changes(
+    repo: Repository, line: list[str], tmp_path: Path
+) -> None:
+    old, new = tmp_path / "cold", tmp_path / "colder"
+    repo.archive(str(old), LAST)
+    shutil.copytree(old, new)
+    (cut, gone, *_) = sorted((new / "packs").iterdir())
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:-1])
+    with pytest.raises(StorageError, match=r"lacks 1 of the 3 packs.*has another size"):
+        repo.archive_moved(str(old), str(new))
+    cut.write_bytes(whole)
+    gone.unlink()
+    with pytest.raises(StorageError, match=r"lacks 1 of the 3 packs.*is not there"):
+        repo.archive_moved(str(old), str(new))
+    with pytest.raises(UsageError, match="nothing is archived at"):
+        repo.archive_moved(str(tmp_path / "other"), str(new))
+    with pytest.raises(UsageError, match="holds a repository"):
+        repo.archive_moved(str(old), repo.url)
+    with pytest.raises(UsageError, match="already"):
+        repo.archive_moved(str(old), str(old))
+    assert [each.place for each in repo.archives()] == [str(old.resolve())]
+    all_read(repo, line)
