@@ -8,11 +8,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasnap.errors import ChecksFailed
+from datasnap.errors import ChecksFailed, Refused
 from datasnap.gates.check import Scope, check_version
 from datasnap.gates.hooks import run_after, run_before
 from datasnap.gates.kept import checks
 from datasnap.gates.protection import check_verb, is_checked, protection_of
+from datasnap.snapshots.held import held_refs
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.refs import RefChange
 
@@ -70,6 +71,11 @@ class Gate:
         Raises:
             Refused.
         """
+        if change.kind in ("branch", "tag") and held_refs(self._repository.url):
+            raise Refused(
+                f"'{change.name}' stays where it is while a run is done again",
+                hint="What `datasnap reproduce` runs may read data, and change none.",
+            )
         if change.kind != "branch":
             return
         protection = protection_of(self._repository.backend, change.name)

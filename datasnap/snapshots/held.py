@@ -2,7 +2,8 @@
 
 `datasnap reproduce` names a file in `$DATASNAP_REPRODUCE`. In processes that have it, `main` and
 HEAD mean what they meant when the run was first done, wherever the branch is by now; all that
-reads goes by it (`Revisions`, SQL). Writers do not: a ref is moved from where it is.
+reads goes by it (`Revisions`, SQL). And they change no branch and no tag (`gates.watch`): what was
+written the first time is there, and is not to be written twice.
 """
 
 from __future__ import annotations

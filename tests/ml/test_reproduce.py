@@ -150,6 +150,24 @@ def test_the_tree_is_kept_when_asked_and_a_failure_is_recorded(
     git(project, "worktree", "remove", "--force", str(found.kept))
 
 
+def test_a_run_that_is_done_again_changes_no_branch(repo: Repository) -> None:
+    code = (
+        "import datasnap\n"
+        "with datasnap.run('writes') as run:\n"
+        "    table = datasnap.open().table('rides').to_arrow()\n"
+        "    with datasnap.open().transaction('main') as tx:\n"
+        "        tx.write('predicted', table)\n"
+    )
+    run = train(repo, "-c", code)
+    with repo.transaction("main") as tx:
+        tx.drop("predicted")
+    head = repo.snapshot().id
+    found = reproduce(repo, run.id)
+    assert not found.same
+    assert "'main' stays where it is" in found.again.error
+    assert repo.snapshot().id == head
+
+
 def test_runs_whose_code_or_command_is_not_known_are_refused(
     repo: Repository, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
