@@ -21,7 +21,7 @@ def trace(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="A file or folder that a run saved, found by its content; the hash of one; "
             "or a run.",
             show_default=False,
