@@ -148,6 +148,7 @@ def test_the_tree_is_kept_when_asked_and_a_failure_is_recorded(
     assert found.kept is not None
     assert (found.kept / "train.py").exists()
     git(project, "worktree", "remove", "--force", str(found.kept))
+    found.kept.parent.rmdir()
 
 
 def test_a_run_that_is_done_again_changes_no_branch(repo: Repository) -> None:
