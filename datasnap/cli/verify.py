@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datasnap.cli.losses import CountColumns, by_cause, say_lost
 from datasnap.cli.options import Json, the_repository
-from datasnap.cli.output import SHORT, plain, plural, print_json, progress_bar, say, size, when
+from datasnap.cli.output import plain, plural, print_json, progress_bar, say, size
 from datasnap.cli.signing import check_none_bad, say_signatures
 
 if TYPE_CHECKING:
-    from datasnap.verify import Loss, Problem, Repairs, Report
+    from datasnap.repository import Repository
+    from datasnap.verify import Problem, Repairs, Report
 
-#: Problems that are shown; `--json` has all.
+#: Problems, by what they come from, that are shown; `--json` has all.
 _SHOWN = 20
-#: Refs of a problem, and columns, that are named.
-_NAMED = 4
 
 
 def verify(
@@ -63,7 +63,7 @@ def verify(
         told = {"signatures": signed} if signatures else {}
         print_json({**msgspec.to_builtins(report), "ok": report.ok, **told})
     else:
-        _say_report(report)
+        _say_report(report, _columns_in(repository))
         if signatures:
             say_signatures(signed)
     if not report.ok:
@@ -94,7 +94,7 @@ def _hint(report: Report) -> str:
     )
 
 
-def _say_report(report: Report) -> None:
+def _say_report(report: Report, count: CountColumns) -> None:
     say(
         f"{plural(report.snapshots, 'snapshot')}, {plural(report.tables, 'table version')}, "
         f"{plural(report.chunks, 'chunk')} in {plural(report.packs, 'pack')}; "
@@ -102,11 +102,8 @@ def _say_report(report: Report) -> None:
     )
     if report.repairs is not None:
         _say_repairs(report.repairs)
-    for problem in report.problems[:_SHOWN]:
-        _say_problem("[red]✗[/]", problem)
-    for problem in report.warnings[:_SHOWN]:
-        _say_problem("[yellow]![/]", problem)
-    left = max(0, len(report.problems) - _SHOWN) + max(0, len(report.warnings) - _SHOWN)
+    left = _say_problems("[red]✗[/]", report.problems, count)
+    left += _say_problems("[yellow]![/]", report.warnings, count)
     if left:
         say(f"… and {left:,} more: --json has all")
     if report.ok:
@@ -117,7 +114,10 @@ def _say_report(report: Report) -> None:
 def _say_repairs(done: Repairs) -> None:
     lines = [
         (done.restored, f"took {plural(done.restored, 'record')} from a copy"),
-        (done.packs, f"wrote {plural(done.packs, 'damaged pack')} anew"),
+        (
+            done.packs,
+            f"took {plural(done.packs, 'damaged pack')} out of use, what was good is kept",
+        ),
         (done.index_files, f"removed {plural(done.index_files, 'damaged index file')}"),
         (done.indexed, f"indexed {plural(done.indexed, 'pack')}"),
         (done.forgotten, f"took {plural(done.forgotten, 'pack')} that are gone from the index"),
@@ -132,46 +132,27 @@ def _say_repairs(done: Repairs) -> None:
         say(f"  set aside: {plain(path)}")
 
 
-def _say_problem(mark: str, problem: Problem) -> None:
-    if not problem.losses:
-        why = problem.message.removeprefix(f"{problem.where} is ")
-        say(f"{mark} {plain(problem.where)}: {plain(why)}")
-        return
-    say(f"{mark} {plain(problem.message)}")
-    alike: dict[tuple[str, tuple[str, ...]], list[Loss]] = defaultdict(list)
-    for loss in problem.losses:
-        alike[loss.table, loss.columns].append(loss)
-    for losses in alike.values():
-        say(f"    {plain(_what(losses[0]))}")
-        say(f"    {plain(_who(losses))}")
+def _say_problems(mark: str, problems: Sequence[Problem], count: CountColumns) -> int:
+    """Show the first; gives how many are left."""
+    causes = by_cause(problems)
+    for found in causes[:_SHOWN]:
+        if found[0].losses:
+            say_lost(mark, found, count)
+        else:
+            where, message = found[0].where, found[0].message
+            say(f"{mark} {plain(where)}: {plain(message.removeprefix(f'{where} is '))}")
+    return sum(map(len, causes[_SHOWN:]))
 
 
-def _what(loss: Loss) -> str:
-    """What is lost: rides, column fare, rows 0 to 131,071."""
-    if not loss.snapshots:
-        return "the snapshot, and the history before it"
-    words = [f"table {loss.table}" if loss.table else "all tables"]
-    if loss.columns:
-        words.append(f"column{'s' * (len(loss.columns) > 1)} {_some(loss.columns)}")
-    if loss.first_row is not None and loss.last_row is not None:
-        words.append(f"rows {loss.first_row:,} to {loss.last_row:,}")
-    return ", ".join(words)
+def _columns_in(repository: Repository) -> CountColumns:
+    """Count the columns of tables, as far as they can still be read."""
+    from datasnap.errors import DatasnapError
 
+    @cache
+    def count(snapshot: str, table: str) -> int | None:
+        try:
+            return len(repository.snapshot(snapshot).table(table).schema)
+        except DatasnapError:
+            return None
 
-def _who(losses: Sequence[Loss]) -> str:
-    """Who needs it: snapshots, the first and the last of them, and the refs."""
-    ids = dict.fromkeys(id for loss in losses for id in loss.snapshots)
-    refs = _some(sorted({ref for loss in losses for ref in loss.refs}))
-    if not ids:
-        return f"needed by {refs}"
-    newest, oldest = losses[0], losses[-1]
-    said = f"in {plural(len(ids), 'snapshot')}, {newest.snapshots[0][:SHORT]}"
-    said += f" ({when(newest.newest)})" if newest.newest else ""
-    if len(ids) > 1 and oldest.oldest:
-        said += f" back to {oldest.snapshots[-1][:SHORT]} ({when(oldest.oldest)})"
-    return f"{said}; {refs}" if refs else said
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return count

@@ -63,12 +63,35 @@ def test_a_pack_that_is_cut_or_missing_is_named(full: Shell) -> None:
     assert "table rides" in said
 
 
+def test_a_pack_of_many_columns_is_few_lines_that_are_not_long(shell: Shell) -> None:
+    shell("init")
+    names = [f"column_{n}" for n in range(40)]
+    lines = [",".join(["id", *names])]
+    lines += [",".join([str(row), *(str(row * n % 97) for n in range(40))]) for row in range(99)]
+    (shell.folder / "wide.csv").write_text("\n".join(lines))
+    shell("import", "wide", "wide.csv", "--key", "id")
+    for number in range(6):
+        shell("tag", f"release-candidate-{number}")
+    pack = pack_of_chunks(shell)
+    data = pack.read_bytes()
+    pack.write_bytes(data[:100])
+    said = shell("verify", code=1)
+    assert f"✗ pack {pack.name[:16]} is truncated: " in said
+    assert "table wide, all columns, rows 0 to 98\n" in said
+    pack.unlink()
+    said = shell("verify", code=1)
+    assert re.search(r"✗ \d+ chunks are in no pack of the store\n", said)
+    assert said.count("table wide") == 1
+    assert max(map(len, said.splitlines())) <= 100
+    assert said.count("\n") < 8
+
+
 def test_repair_from_a_copy(full: Shell) -> None:
     shutil.copytree(full.folder / ".datasnap", full.folder / "copy" / ".datasnap")
     damage(full)
     said = full("verify", "--repair", "--from", "copy")
     assert "+ took 1 record from a copy" in said
-    assert "+ wrote 1 damaged pack anew" in said
+    assert "+ took 1 damaged pack out of use" in said
     assert "✓ all are present" in said
     assert "✓" in full("verify")
     assert not json.loads(full("verify", "--repair", "--json"))["repairs"]["restored"]
