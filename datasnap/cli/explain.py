@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datasnap.cli.output import console, plain, plural, say, size
+from datasnap.cli.output import plain, plural, print_grid, say, size
 
 if TYPE_CHECKING:
     from datasnap.lifecycle.explain import ColumnExplanation, Explanation, Stored
@@ -23,10 +24,7 @@ def print_explanations(found: list[Explanation]) -> None:
     """What of each table did not deduplicate."""
     for one in found:
         say(f"\n[bold]{plain(one.table)}[/]: {_of_table(one)}")
-        lines = [
-            (f"[dim]{'all new chunks' if one.stored.new else 'rows'}[/]", r.text)
-            for r in one.reasons
-        ]
+        lines = list(_of_all(one))
         lines += [
             (plain(column.column), f"{_part(column.stored)}{_why(column)}")
             for column in one.columns
@@ -36,6 +34,15 @@ def print_explanations(found: list[Explanation]) -> None:
         _print(lines)
     if not found:
         say("Every value was there already; how a file is encoded or compressed does not matter")
+
+
+def _of_all(one: Explanation) -> Iterator[tuple[str, str]]:
+    """The reasons of the whole table; what they are about is said once."""
+    before = ""
+    for reason in one.reasons:
+        about = "rows" if reason.kind == "edited rows" or not one.stored.new else "all new chunks"
+        yield f"[dim]{about}[/]" if about != before else "", plain(reason.text)
+        before = about
 
 
 def _of_table(one: Explanation) -> str:
@@ -49,7 +56,10 @@ def _of_table(one: Explanation) -> str:
             f"{stored.new:,} of {plural(stored.chunks, 'chunk')} are new, "
             f"{size(stored.new_bytes)} of {size(stored.bytes)}"
         )
-    if stored.elsewhere and stored.new:
+    if stored.elsewhere and one.status == "new":
+        others = f"; the other {stored.elsewhere:,} were there already" if stored.new else ""
+        said += f"{others}, in other tables or versions"
+    elif stored.elsewhere and stored.new:
         said += f"; {stored.elsewhere:,} were in the store, but not in the version before"
     if one.edits:
         said += f"; {size(one.edits)} of edits"
@@ -91,4 +101,4 @@ def _print(lines: list[tuple[str, str]]) -> None:
     for name, text in lines:
         table.add_row(f"  {name}", text)
     if lines:
-        console().print(table)
+        print_grid(table)

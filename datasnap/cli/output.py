@@ -14,6 +14,7 @@ from datasnap.progress import Progress, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 SHORT = 12
@@ -54,7 +55,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = (cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row)
         table.add_row(*(_on_one_line(cell) for cell in cells))
-    console().print(table)
+    print_grid(table)
+
+
+def print_grid(table: Table) -> None:
+    """A table of rich's; no blanks at the ends of lines where a program reads them."""
+    terminal = console()
+    if sys.stdout.isatty():
+        terminal.print(table)
+        return
+    with terminal.capture() as drawn:
+        terminal.print(table)
+    sys.stdout.write("".join(f"{line.rstrip(' ')}\n" for line in drawn.get().splitlines()))
 
 
 def _on_one_line(cell: Text) -> Text:

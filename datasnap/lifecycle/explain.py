@@ -18,6 +18,7 @@ import msgspec
 from datasnap.diff.columns import Pair, pair_columns
 from datasnap.diff.sides import Side
 from datasnap.diff.tables import fields_in_common
+from datasnap.lifecycle.newedits import NewEdits, new_edits
 from datasnap.lifecycle.reasons import Reason
 from datasnap.snapshots.objects import ChunkId, Column, FieldId, SnapshotId, Table
 from datasnap.snapshots.reader import ObjectReader
@@ -178,24 +179,39 @@ class Change:
         return {number: fields for number, fields in found.items() if fields}
 
     @cached_property
-    def cut_anew(self) -> list[int]:
-        """The segments that hold rows which no segment before did."""
-        markers = list(self.after.key) or [
-            marker_field(self.after.profile, [field.id for field in self.after.fields])
-        ]
-        into = {pair.new: pair.old for pair in self.pairs}
-        before = {_rows_of(view, [into.get(id) for id in markers]) for view in self.old.views}
-        return [
-            number
-            for number, view in enumerate(self.new.views)
-            if number in self.fresh and _rows_of(view, markers) not in before
-        ]
+    def _markers(self) -> list[FieldId]:
+        """The fields whose chunks tell which rows a segment has."""
+        fields = [field.id for field in self.after.fields]
+        return list(self.after.key) or [marker_field(self.after.profile, fields)]
 
     @cached_property
-    def edits(self) -> list[View]:
-        """The segments with new edits."""
+    def cut_anew(self) -> list[int]:
+        """The segments that hold rows which no segment before did."""
+        return [number for number in self.fresh if self._same_rows(number) is None]
+
+    @cached_property
+    def edits(self) -> list[NewEdits]:
+        """What is new in the edits of segments, where these were stored anew."""
         before = {view.segment.overlay for view in self.old.views}
-        return [v for v in self.new.views if v.overlay and v.segment.overlay not in before]
+        fields = {pair.new: pair.old for pair in self.pairs if pair.same_type}
+        found = []
+        for number, view in enumerate(self.new.views):
+            if view.overlay and view.segment.overlay not in before:
+                had = self._same_rows(number)
+                was = None if had is None else (self.before, had)
+                objects = self.scanner.objects
+                found.append(new_edits(objects, was, (self.after, view), fields))
+        return found
+
+    def _same_rows(self, number: int) -> View | None:
+        """The segment before whose chunks hold the same rows as one of now."""
+        return self._by_rows.get(_rows_of(self.new.views[number], self._markers))
+
+    @cached_property
+    def _by_rows(self) -> dict[object, View]:
+        into = {pair.new: pair.old for pair in self.pairs}
+        markers = [into.get(id) for id in self._markers]
+        return {_rows_of(view, markers): view for view in self.old.views}
 
 
 def _rows_of(view: View, fields: Iterable[FieldId | None]) -> tuple[object, ...]:
@@ -215,7 +231,7 @@ def _explained(name: str, change: Change) -> Explanation:
         for column, id in fields_by_name(change.after).items()
         if stored[id].new or stored[id].edited
     )
-    edits = sum(view.overlay.size for view in change.edits if view.overlay)
+    edits = sum(each.size for each in change.edits)
     all = sum(stored.values(), Stored())
     return Explanation(name, "changed", all, edits, tuple(found.table), columns, found.sampled)
 
@@ -252,9 +268,6 @@ def _count(chunks: Mapping[ChunkId, Column], had: Collection[ChunkId], known: _K
 
 
 def _add_edits(stored: dict[FieldId, Stored], change: Change) -> None:
-    for view in change.edits:
-        assert view.overlay is not None
-        for patch in view.overlay.patches:
-            if patch.field in stored:
-                cells = (len(patch.cells) + len(view.overlay.inserted)) // 4
-                stored[patch.field] += Stored(edited=cells)
+    for each in change.edits:
+        for id in stored:
+            stored[id] += Stored(edited=each.cells.get(id, 0) + each.inserted)

@@ -139,9 +139,8 @@ def _changed_boundary(change: Change, aligned: Aligned) -> str | None:
 
 
 def _of_edited_rows(change: Change) -> Iterator[Reason]:
-    overlays = [view.overlay for view in change.edits if view.overlay]
-    inserted = sum(len(overlay.inserted) for overlay in overlays) // 4
-    deleted = sum(len(overlay.deleted) for overlay in overlays) // 4
+    inserted = sum(each.inserted for each in change.edits)
+    deleted = sum(each.deleted for each in change.edits)
     said = [f"{n:,} {what}" for n, what in ((inserted, "inserted"), (deleted, "deleted")) if n]
     if said:
         rows = "row" if inserted + deleted == 1 else "rows"
@@ -183,11 +182,10 @@ def _of_values(change: Change, aligned: Aligned, pair: Pair) -> Iterator[Reason]
 def _edited_cells(change: Change) -> dict[FieldId, tuple[int, int]]:
     """Cells that new edits replace, and in how many segments, by field."""
     found: dict[FieldId, tuple[int, int]] = {}
-    for view in change.edits:
-        for patch in view.overlay.patches if view.overlay else ():
-            if patch.cells:
-                cells, segments = found.get(patch.field, (0, 0))
-                found[patch.field] = cells + len(patch.cells) // 4, segments + 1
+    for each in change.edits:
+        for field, count in each.cells.items():
+            cells, segments = found.get(field, (0, 0))
+            found[field] = cells + count, segments + 1
     return found
 
 

@@ -334,3 +334,37 @@ def test_explain_on_the_command_line(tmp_path: Path, few: pa.Table) -> None:
     made = json.loads(shell("add-column", "rides", "fare * 2 AS more", "--explain", "--json"))
     (found,) = made["explanations"]
     assert found["columns"][0]["reasons"][0] == {"kind": "new column", "text": "a new column"}
+
+
+def test_edits_of_earlier_commits_are_not_told_again(repo: Repository, few: pa.Table) -> None:
+    edited = next(id for id in few.slice(0, 5000)[KEY].to_pylist() if id % 1000 == 7)
+    with repo.transaction("main") as tx:
+        tx.write("rides", few.slice(0, 5000), key=KEY)
+    with repo.transaction("main") as tx:
+        tx.update("rides", {"fare": "1"}, f"{KEY} % 1000 = 7")
+    assert kinds(tx.explain()[0]) == ([], {"fare": ["edited cells"]})
+    with repo.transaction("main") as tx:
+        tx.delete("rides", f"{KEY} % 1000 = 9")
+    assert kinds(tx.explain()[0]) == (["edited rows"], {})
+    with repo.transaction("main") as tx:
+        tx.add_columns("rides", {"twice": "fare * 2"})
+    assert kinds(tx.explain()[0]) == ([], {"twice": ["new column"]})
+    with repo.transaction("main") as tx:
+        tx.update("rides", {"fare": "2"}, f"{KEY} = {edited}")
+    (found,) = tx.explain()
+    assert kinds(found) == ([], {"fare": ["edited cells"]})
+    assert of(found, "fare").stored.edited == 1
+
+
+def test_a_new_table_says_what_others_had_already(tmp_path: Path, few: pa.Table) -> None:
+    shell = Shell(tmp_path)
+    pq.write_table(few, tmp_path / "a.parquet")
+    pq.write_table(replaced(few, "km", floats(few, "km") + 1), tmp_path / "b.parquet")
+    shell("init")
+    shell("import", "rides", "a.parquet", "--key", KEY)
+    said = shell("import", "other", "b.parquet", "--key", KEY, "--explain")
+    assert "; the other 5 were there already, in other tables or versions\n" in said
+    said += shell("delete", "other", "--where", f"{KEY} % 1000 = 7", "--explain")
+    said += shell("update", "other", "fare = 1", "--where", f"{KEY} % 1000 = 9", "--explain")
+    assert said.count("kept as edits") == 2
+    assert not any(line.endswith(" ") for line in said.splitlines())
