@@ -21,6 +21,7 @@ import datasnap.lifecycle.purge as purging
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
 import datasnap.ml.comparing as comparing
+import datasnap.ml.models as registered
 import datasnap.ml.records as recorded
 import datasnap.naming as naming
 import datasnap.past as past
@@ -276,6 +277,11 @@ class Repository:
     run_metrics = recorded.run_metrics
     remove_run = recorded.remove_run
     compare_runs = comparing.compare_runs
+    models = registered.models
+    model = registered.model
+    register_model = registered.register_model
+    promote_model = registered.promote_model
+    rollback_model = registered.rollback_model
     verify = verifying.verify
     repair = verifying.repair
 

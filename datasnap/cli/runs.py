@@ -41,7 +41,7 @@ def runs(
         bool, typer.Option("--all", help="Compare: also what is the same in both.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Remove: also a run that seems to be running.")
+        bool, typer.Option("--force", help="Remove: also one that runs, or is a model's.")
     ] = False,
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=1, help="Runs to list.")

@@ -58,6 +58,7 @@ _VERBS = {
     "drop": "edit.drop",
     "run": "launch.run",
     "runs": "runs.runs",
+    "model": "models.model",
     "trace": "trace.trace",
     "reproduce": "trace.reproduce",
     "leaks": "leaks.leaks",

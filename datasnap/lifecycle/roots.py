@@ -14,7 +14,7 @@ from datasnap.snapshots.refs import FOLDERS
 if TYPE_CHECKING:
     from datasnap.repository import Repository
 
-RootKind = Literal["branch", "tag", "pin", "run", "merge", "reflog"]
+RootKind = Literal["branch", "tag", "pin", "run", "model", "merge", "reflog"]
 
 
 class Root(NamedTuple):

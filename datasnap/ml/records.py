@@ -201,15 +201,16 @@ def remove_run(repository: Repository, run: str, *, force: bool = False) -> RunR
     and from disk when nothing older leads to them any more (`prune`, then `gc`).
 
     Args:
-        force: also one that is running, as far as anybody here can tell.
+        force: also one that is running, as far as anybody here can tell, or that is a model's.
 
     Raises:
-        UnknownName, AmbiguousId. UsageError: it is running.
+        UnknownName, AmbiguousId. UsageError: it is running, or a version of a model.
     """
     import pyarrow.compute as pc
 
     from datasnap.ml import tables
     from datasnap.ml.artifacts import unused_pieces
+    from datasnap.ml.models import models_of
     from datasnap.query.session import literal
     from datasnap.transaction import Transaction
 
@@ -218,6 +219,10 @@ def remove_run(repository: Repository, run: str, *, force: bool = False) -> RunR
         raise UsageError(
             f"run {record.id} is running on {record.host}",
             hint="Stop it first; if it is gone with its machine: --force.",
+        )
+    if not force and (named := models_of(repository, record.id)):
+        raise UsageError(
+            f"run {record.id} is a version of the model {named[0]}", hint="All the same: --force."
         )
 
     def remove(tx: Transaction) -> None:

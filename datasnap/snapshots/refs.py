@@ -1,10 +1,11 @@
-"""Branches, tags, pins and runs: the only names in a repository that change, and HEAD.
+"""Branches, tags, pins, runs and models: the only names in a repository that change, and HEAD.
 
 Layout, below the repository:
 
     refs/heads/NAME     a branch       refs/tags/NAME     a tag       HEAD     the current branch
     refs/pins/NAME      a pin: what holds a snapshot for a config or a run
     refs/runs/runs      the tables in which runs are recorded; see `datasnap.ml.tables`
+    refs/models/NAME    a model, or a stage of one; see `datasnap.ml.models`
 
 A ref is a small JSON file, `datasnap.snapshots.reflog.RefFile`: its snapshot, and the log of its
 changes. A slash in its name is written %2F, so that `a` and `a/b` can stand beside each other on a
@@ -47,15 +48,16 @@ from datasnap.snapshots.reflog import (
 )
 from datasnap.storage import Backend, LostAnswer
 
-Kind = Literal["branch", "tag", "pin", "run"]
+Kind = Literal["branch", "tag", "pin", "run", "model"]
 FOLDERS: dict[Kind, str] = {
     "branch": "refs/heads/",
     "tag": "refs/tags/",
     "pin": "refs/pins/",
     "run": "refs/runs/",
+    "model": "refs/models/",
 }
 #: Refs that writers commit to.
-WRITTEN: tuple[Kind, ...] = ("branch", "run")
+WRITTEN: tuple[Kind, ...] = ("branch", "run", "model")
 HEAD = "HEAD"
 #: Of a name as its file has it, which file systems limit.
 MAX_NAME = 200
@@ -287,7 +289,7 @@ class Refs:
 
     def kind_of(self, name: str, kinds: Iterable[Kind] = FOLDERS) -> Kind | None:
         """What a name is, or was if it is nothing any more: a branch before a tag, that before a
-        pin, that before the record of runs. None: there was never such a ref, or nothing is left
+        pin, that before the record of runs, and a model last. None: there was never such a ref, or nothing is left
         of its log."""
         found = {kind: next(self.log(kind, name), None) for kind in kinds}
         existing = (kind for kind in found if self.read(kind, name))

@@ -107,7 +107,7 @@ class Revisions:
         name = self._named(name)
         if name in self._held.refs:
             return self._present(_id(self._held.refs[name]))
-        for kind in ("branch", "tag", "pin", "run"):
+        for kind in ("branch", "tag", "pin", "run", "model"):
             ref = self._refs.read(kind, name)
             if ref:
                 return ref.snapshot
