@@ -40,7 +40,7 @@ class Verb(TyperCommand):
             if _is_argument(param):
                 arguments.append((_name(param), record[1].removesuffix("  [required]")))
             else:
-                options.append(record)
+                options.append(_option(*record))
         for title, rows in (("Arguments", arguments), ("Options", options)):
             if rows:
                 with formatter.section(title):
@@ -54,6 +54,13 @@ class Verb(TyperCommand):
             for pattern, words in _WORDS:
                 error.message = pattern.sub(words, error.message)
             raise
+
+
+def _option(names: str, help: str) -> tuple[str, str]:
+    """An option in the list; that a number is positive goes without saying."""
+    names = re.sub(r"<(int|float)( range)?>", "N", names).replace("<str>", "TEXT")
+    names = re.sub(r"<([^<>]*)>", r"\1", names)
+    return names, re.sub(r"  \[x>=[01]\]$", "", help).replace("; x>=1]", "]")
 
 
 def _is_argument(param: Any) -> bool:
