@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from datasnap.cli.command import Verb
+
 #: Where each is, below `datasnap.cli`.
 _VERBS = {
     "init": "store.init",
@@ -101,7 +103,7 @@ class Verbs(TyperGroup):
             return None
         settings = {"allow_interspersed_args": False} if cmd_name in _PASSES_ON else {}
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(cmd_name, context_settings=settings)(_options_and_all(cmd_name))
+        alone.command(cmd_name, cls=Verb, context_settings=settings)(_options_and_all(cmd_name))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
