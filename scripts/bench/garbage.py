@@ -18,12 +18,13 @@ from datasets import Dataset
 from figures import Figure, compared
 from measure import folder_bytes, say, scratch, timed, warm
 
-_SNAPSHOTS, _DEAD, _ROWS = 1000, 100, 2000
+_SNAPSHOTS, _DEAD, _ROWS, _TABLE = 1000, 100, 2000, 1_000_000
 _NOW = timedelta(0)
 
 
 def collections(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
-    """1,000 snapshots, each of 2,000 changed rows; 100 of them on a branch that was deleted."""
+    """1,000 snapshots of a table of 1 M rows, each of 2,000 changed rows; 100 of them on a branch that
+    was deleted."""
     times, dead = [], []
     with scratch(work, "garbage") as folder:
         say(f"{dataset.name} · gc · {_SNAPSHOTS:,} snapshots")
@@ -56,20 +57,20 @@ def collections(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
 
 
 def _history(dataset: Dataset, folder: Path) -> Path:
-    repo = datasnap.init(folder)
+    repo, rows = datasnap.init(folder), dataset.rows.slice(0, _TABLE)
     with repo.transaction(message="bench") as tx:
-        tx.write("t", dataset.rows, key=dataset.key)
+        tx.write("t", rows, key=dataset.key)
     for number in range(_SNAPSHOTS - 1):
         dead = number % (_SNAPSHOTS // _DEAD) == 0
         branch = "dead" if dead else "main"
         if dead and "dead" not in repo.branches():
             repo.branch("dead", at="main")
         random = np.random.default_rng(number)
-        start = int(random.integers(dataset.rows.num_rows - 2 * _ROWS))
-        given = dataset.rows.slice(start, _ROWS)
+        start = int(random.integers(rows.num_rows - 2 * _ROWS))
+        given = rows.slice(start, _ROWS)
         names = [name for name in given.column_names if name not in dataset.key]
         for name in names:
-            other = dataset.rows.slice(start + _ROWS, _ROWS)[name]
+            other = rows.slice(start + _ROWS, _ROWS)[name]
             given = given.set_column(given.column_names.index(name), name, other)
         with repo.transaction(branch) as tx:
             tx.upsert("t", given)
