@@ -23,8 +23,8 @@ _NOW = timedelta(0)
 
 
 def collections(dataset: Dataset, work: Path, repeats: int) -> Iterator[Figure]:
-    """1,000 snapshots of a table of 1 M rows, each of 2,000 changed rows; 100 of them on a branch that
-    was deleted."""
+    """1,000 snapshots of a table of 1 M rows, each of 2,000 changed rows; 100 of them were of a
+    branch that was deleted."""
     times, dead = [], []
     with scratch(work, "garbage") as folder:
         say(f"{dataset.name} · gc · {_SNAPSHOTS:,} snapshots")
