@@ -22,8 +22,8 @@ def model(
         typer.Argument(
             metavar="[ACTION]",
             help="register NAME RUN; promote NAME@STAGE [VERSION or RUN]; rollback NAME[@STAGE]; "
-            "save NAME[@STAGE] FILE; list [NAME]. None: list the models. A stage that is not "
-            "named is production; a version, the newest.",
+            "save NAME[@STAGE or @VERSION] FILE; list [NAME]. None: list the models. To promote "
+            "and to save is meant the newest version, unless it is said; to roll back, production.",
             show_default=False,
         ),
     ] = None,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import unquote
 
+from datasnap.ml.models import version_ids
 from datasnap.pending import FOLDER as MERGING
 from datasnap.pending import read_pending
 from datasnap.snapshots.objects import SnapshotId
@@ -50,7 +51,8 @@ def roots(repository: Repository, *, logged_since: int) -> Iterator[Root]:
 
     for kind in FOLDERS:
         for name, id in refs.all(kind).items():
-            yield Root(kind, name, held(id))
+            ids = version_ids(repository, id) if kind == "model" else [id]
+            yield Root(kind, name, held(*ids))
     for file in repository.backend.list(MERGING):
         branch = unquote(file.name)
         found = read_pending(repository.backend, branch)

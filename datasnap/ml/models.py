@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -244,6 +245,11 @@ def rollback_model(repository: Repository, spec: str) -> StageMove:
     return _move(repository, asked, _version(repository, asked.name, been[-2]), "rollback")
 
 
+def version_ids(repository: Repository, newest: SnapshotId) -> list[SnapshotId]:
+    """The snapshots that a model's ref holds: all its versions, for none is to be pruned."""
+    return [id for id, _ in _chain(repository, newest)]
+
+
 def models_of(repository: Repository, run: str) -> list[str]:
     """The models that a run is a version of."""
     return [m.name for m in models(repository) if run in {each.run for each in m.versions}]
@@ -283,15 +289,17 @@ def _versions_of(repository: Repository, name: str) -> list[ModelVersion]:
 
 def _versions(repository: Repository, name: str, newest: SnapshotId) -> Iterator[ModelVersion]:
     """A version and those before it, newest first."""
-    chain: list[tuple[SnapshotId, Snapshot]] = []
-    for id, stored in repository.revisions.first_parents(newest):
-        if _RUN not in stored.metadata:
-            break
-        chain.append((id, stored))
+    chain = _chain(repository, newest)
     for number, (id, stored) in zip(range(len(chain), 0, -1), chain, strict=True):
         time = datetime.fromtimestamp(stored.time / 1_000_000, UTC)
         run, who = stored.metadata[_RUN], stored.author
         yield ModelVersion(name, number, run, id.hex(), who, time, repository)
+
+
+def _chain(repository: Repository, newest: SnapshotId) -> list[tuple[SnapshotId, Snapshot]]:
+    """The snapshots of a version and those before it; what they come from was no version."""
+    past = repository.revisions.first_parents(newest)
+    return list(takewhile(lambda each: _RUN in each[1].metadata, past))
 
 
 def _version(repository: Repository, name: str, id: SnapshotId) -> ModelVersion:

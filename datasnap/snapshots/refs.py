@@ -289,8 +289,8 @@ class Refs:
 
     def kind_of(self, name: str, kinds: Iterable[Kind] = FOLDERS) -> Kind | None:
         """What a name is, or was if it is nothing any more: a branch before a tag, that before a
-        pin, that before the record of runs, and a model last. None: there was never such a ref, or nothing is left
-        of its log."""
+        pin, that before the record of runs, and a model last. None: there was never such a ref,
+        or nothing is left of its log."""
         found = {kind: next(self.log(kind, name), None) for kind in kinds}
         existing = (kind for kind in found if self.read(kind, name))
         return next(existing, next((kind for kind, newest in found.items() if newest), None))

@@ -11,6 +11,7 @@ import pytest
 
 import datasnap
 from datasnap.errors import InvalidName, NothingToDo, UnknownName, UsageError
+from datasnap.lifecycle.prune import Policy
 from datasnap.repository import Repository
 from tests.cli.test_verbs import Shell
 from tests.conftest import write
@@ -164,6 +165,21 @@ def test_a_model_outlives_gc_and_its_run_is_not_removed_by_mistake(
     with pytest.raises(UnknownName, match="unknown run"):
         repo.model("m@production").save_to(tmp_path / "y")
     assert repo.model("m").save_to(tmp_path / "z").read_bytes() == b"weights 2"
+
+
+def test_prune_leaves_every_version_alone(
+    trained: tuple[Repository, list[str]], tmp_path: Path
+) -> None:
+    repo, runs = trained
+    for run in runs:
+        repo.register_model("m", run)
+        repo.promote_model("m")
+    assert repo.prune(Policy(last=1)).pruned
+    repo.gc(grace=timedelta(0), reflog=timedelta(0))
+    assert repo.verify().ok
+    assert repo.rollback_model("m").after.version == 2
+    assert repo.promote_model("m", 1).after.version == 1
+    assert repo.model("m@production").save_to(tmp_path / "x").read_bytes() == b"weights 1"
 
 
 def test_the_verb_model(trained: tuple[Repository, list[str]], tmp_path: Path) -> None:
