@@ -22,7 +22,7 @@ from datasnap.snapshots.refs import WRITTEN
 from datasnap.storage import PACKS, MissingRecord, Store, read_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import Entries
-from datasnap.storage.quarantine import QUARANTINE, put_in, quarantined, take_out
+from datasnap.storage.quarantine import put_in, quarantined, take_out
 from datasnap.storage.rewrite import rewrite
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: a crash; after so long nobody is at work on them.
 _LEFT_BEHIND = timedelta(days=1)
 _TEMPORARY = "tmp/"
+#: Packs that are removed together.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,13 @@ def carry_out(repository: Repository, plan: GcPlan, *, progress: Progress = sile
     named = [pack.name for pack in gone if store.covers(pack.name)]
     if named:  # by a writer that had slept through their quarantine
         store.retire_packs(named, [])
-    for done, pack in enumerate(gone, 1):
-        if backend.size(QUARANTINE + pack.name) is None:
-            continue  # brought back at the last moment
-        backend.delete(PACKS + pack.name)
-        take_out(backend, [pack.name])
+    for start in range(0, len(gone), _AT_ONCE):
+        held = quarantined(backend)  # others may be brought back at the last moment
+        names = [pack.name for pack in gone[start : start + _AT_ONCE] if pack.name in held]
+        backend.delete(*(PACKS + name for name in names))
+        take_out(backend, names)
         failpoint("gc.deleted")
-        progress("packs removed", done, len(gone))
+        progress("packs removed", min(start + _AT_ONCE, len(gone)), len(gone))
     left = plan.now - round(_LEFT_BEHIND.total_seconds() * 1e6)
     _forget_old_logs(repository, plan, left)
     drop_stale(backend, partial(_is_stored, store), before=left)

@@ -17,6 +17,7 @@ in ID when they came about by different edits, or were encoded by different vers
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated, NewType, TypeVar
 
 import blake3
@@ -337,12 +338,22 @@ def unpack_object(
         size = zstandard.frame_content_size(record)
         if not 0 <= size <= limit:
             raise CorruptData(f"object {id.hex()[:16]} claims an impossible size")
-        data = zstandard.ZstdDecompressor().decompress(record)
+        data = _own.decompressor.decompress(record)
     except zstandard.ZstdError as error:
         raise CorruptData(f"object {id.hex()[:16]} cannot be decompressed: {error}") from error
     if blake3.blake3(data).digest() != id:
         raise CorruptData(f"object {id.hex()[:16]} does not hash to its ID")
     return data
+
+
+class _OfThread(threading.local):
+    """Decompressors must not be shared, and to make one takes longer than most objects do."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_own = _OfThread()
 
 
 def _limit(kind: type[Object]) -> int:
