@@ -9,6 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import mlflow
 import pyarrow as pa
 import pytest
 
@@ -17,8 +18,6 @@ from datasnap.errors import BrokenPin
 from datasnap.repository import Repository
 from datasnap.versions import TableVersion
 from tests.conftest import write
-
-mlflow = pytest.importorskip("mlflow")
 
 
 @pytest.fixture(autouse=True)

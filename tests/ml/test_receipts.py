@@ -19,13 +19,10 @@ import datasnap
 from datasnap.errors import BadInput, ReceiptMismatch
 from datasnap.ml.merkle import Merkle
 from datasnap.ml.receipts import Receipt, Stretch, read_receipt, verify_receipt
+from datasnap.ml.torch import TableDataset, TableLoader
 from datasnap.repository import Repository
 from tests.cli.test_verbs import Shell
 from tests.conftest import write
-
-torch = pytest.importorskip("torch")
-
-from datasnap.ml.torch import TableDataset, TableLoader  # noqa: E402
 
 
 @given(st.integers(0, 40))

@@ -143,7 +143,8 @@ def test_every_reader_gives_the_same_rows_and_filters_further(visits: Repository
     assert part.to_duckdb(["id", "x"], where=where).fetchall() == [
         tuple(row.values()) for row in wanted.to_pylist()
     ]
-    torch = pytest.importorskip("torch")
+    import torch
+
     from datasnap.ml.rows import RowDataset
     from datasnap.ml.torch import TableDataset
 
@@ -171,7 +172,6 @@ def test_a_run_keeps_the_split(visits: Repository, tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_the_split_that_pytorch_reads(visits: Repository, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     from datasnap.ml.torch import TableDataset
 
     part = visits.table("visits").split(PARTS, by="user_id")["test"]

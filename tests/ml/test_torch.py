@@ -12,18 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from torch.utils.data import DataLoader, RandomSampler
 
 import datasnap
 from datasnap.errors import BadInput, BadQuery, UnknownName, UsageError
+from datasnap.ml.torch import RowDataset, TableDataset, TableLoader, collate
 from datasnap.repository import Repository
 from datasnap.versions import TableVersion
 from tests.conftest import write
-
-torch = pytest.importorskip("torch")
-
-from torch.utils.data import DataLoader, RandomSampler  # noqa: E402
-
-from datasnap.ml.torch import RowDataset, TableDataset, TableLoader, collate  # noqa: E402
 
 COLUMNS = ["ride_id", "fare"]
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -172,7 +169,7 @@ def test_a_state_of_a_process_without_workers_fits_workers(table: TableVersion) 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torchdata_goes_on_in_the_middle(table: TableVersion, workers: int) -> None:
-    stateful = pytest.importorskip("torchdata.stateful_dataloader")
+    from torchdata import stateful_dataloader as stateful
 
     def loader() -> Any:
         return stateful.StatefulDataLoader(

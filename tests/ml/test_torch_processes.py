@@ -19,8 +19,6 @@ import datasnap
 from datasnap.errors import UsageError
 from tests.conftest import write
 
-pytest.importorskip("torch")
-
 
 def epoch(place: str, pin: str, workers: int, how: str | None = None) -> str:
     """A hash of every tensor of an epoch."""
