@@ -128,9 +128,8 @@ def resolve_run(repository: Repository, run: str) -> str:
     """
     from datasnap.ml import tables
 
-    found = tables.read(repository, tables.RUNS, ["run", "name"])
-    rows = ((row["run"], row["name"]) for row in found.to_pylist())
-    names: dict[str, str] = {id: name for id, name in rows if name is not None}
+    rows = tables.read(repository, tables.RUNS, ["run", "name", "started"]).to_pylist()
+    names: dict[str, str] = {row["run"]: row["name"] for row in rows if row["name"] is not None}
     if run in names:
         return run
     alike = [id for id in names if run and id.startswith(run)]
@@ -142,7 +141,9 @@ def resolve_run(repository: Repository, run: str) -> str:
     named = [id for id, name in names.items() if name == run]
     if not named:
         raise UnknownName("run", run, [*names, *filter(None, names.values())])
-    return max(named)
+    # Two that began in one second have IDs in any order.
+    began = {row["run"]: row["started"] for row in rows if row["started"] is not None}
+    return max(named, key=lambda id: (str(began.get(id, "")), id))
 
 
 def best_run(repository: Repository, metric: str, *, lowest: bool = False) -> RunRecord:

@@ -11,15 +11,12 @@ nothing of it: what one of them holds on to is lost only if nobody asks for a wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from datasnap.storage.backend import Backend, Listed
 
 QUARANTINE = "quarantine/"
-#: Markers that are written side by side: each waits for the disk or the network.
-_AT_ONCE = 8
 
 
 class _Marker(msgspec.Struct, frozen=True):
@@ -36,13 +33,8 @@ def quarantined(backend: Backend) -> dict[str, Listed]:
 
 def put_in(backend: Backend, packs: Iterable[tuple[str, int]], operation: str) -> None:
     """Put packs, given with their bytes, in quarantine; their time begins now."""
-
-    def put(pack: tuple[str, int]) -> None:
-        name, size = pack
+    for name, size in packs:
         backend.write(QUARANTINE + name, [msgspec.json.encode(_Marker(operation, size))])
-
-    with ThreadPoolExecutor(_AT_ONCE, "datasnap-quarantine") as pool:
-        list(pool.map(put, packs))
 
 
 def take_out(backend: Backend, packs: Iterable[str]) -> None:
