@@ -143,7 +143,7 @@ def resolve_run(repository: Repository, run: str) -> str:
         raise UnknownName("run", run, [*names, *filter(None, names.values())])
     # Two that began in one second have IDs in any order.
     began = {row["run"]: row["started"] for row in rows if row["started"] is not None}
-    return max(named, key=lambda id: (str(began.get(id, "")), id))
+    return max(named, key=lambda one: (str(began.get(one, "")), one))
 
 
 def best_run(repository: Repository, metric: str, *, lowest: bool = False) -> RunRecord:
