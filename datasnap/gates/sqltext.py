@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from datasnap.errors import BadInput, BadQuery
 from datasnap.gates.rules import Contract, Rules, parse_rules
 from datasnap.query.expressions import check_type
+from datasnap.query.parsed import nodes
 from datasnap.query.session import query_error
 
 #: The schema by which SQL checks name the tables of the version before.
@@ -86,9 +86,9 @@ def tables_named(connection: duckdb.DuckDBPyConnection, text: str) -> Named:
     parsed = json.loads(found)
     if parsed["error"]:  # a statement that DuckDB can run, and not describe: PIVOT
         return Named(frozenset(), beyond=True)
-    nodes = list(_nodes(parsed["statements"]))
-    made = {entry["key"].lower() for node in nodes for entry in node.get("cte_map", _NONE)["map"]}
-    tables = [node for node in nodes if node.get("type") == "BASE_TABLE"]
+    parts = list(nodes(parsed["statements"]))
+    made = {entry["key"].lower() for node in parts for entry in node.get("cte_map", _NONE)["map"]}
+    tables = [node for node in parts if node.get("type") == "BASE_TABLE"]
     own, before, beyond = set(), set(), False
     for node in tables:
         name, schema = node["table_name"].lower(), node["schema_name"].lower()
@@ -98,7 +98,7 @@ def tables_named(connection: duckdb.DuckDBPyConnection, text: str) -> Named:
             beyond = True
         elif name not in made:
             own.add(name)
-    beyond = beyond or any(str(node.get("function_name")).lower() in _BEYOND for node in nodes)
+    beyond = beyond or any(str(node.get("function_name")).lower() in _BEYOND for node in parts)
     return Named(frozenset(own), frozenset(before), beyond)
 
 
@@ -148,15 +148,3 @@ def _sql_type(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
     except (duckdb.Error, BadQuery):
         return None
     return str(found)
-
-
-def _nodes(value: object) -> Iterator[dict[str, Any]]:
-    """All objects in a parse, outer ones first."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)

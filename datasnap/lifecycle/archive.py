@@ -304,10 +304,7 @@ def _by_pack(
     catalog: Catalog, needed: _Mask, apart: _Mask
 ) -> Iterator[tuple[str, Entries, _Mask, _Mask]]:
     """For each pack its entries, and which of them are in either mask."""
-    order = np.argsort(catalog.owners, kind="stable")
-    ends = np.searchsorted(catalog.owners[order], np.arange(len(catalog.packs) + 1))
-    for number, name in enumerate(catalog.packs):
-        rows = order[ends[number] : ends[number + 1]]
+    for name, rows in catalog.by_pack():
         yield name, catalog.entries[rows], needed[rows], apart[rows]
 
 

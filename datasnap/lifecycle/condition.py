@@ -9,13 +9,14 @@ a field ID that two histories gave out each on its own never is.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from datasnap.errors import BadQuery
+from datasnap.query.parsed import nodes
 from datasnap.snapshots.objects import ColumnGroup, FieldId, GroupId, Table, TableId
 from datasnap.tables.manifest import arrow_schema, fields_by_name, read_parts
 
@@ -58,7 +59,7 @@ def read_condition(table: str, where: str) -> Condition:
 
     check_expression(where)
     names, volatile = set(), _volatile()
-    for node in _nodes(_parsed(where)):
+    for node in nodes(_parsed(where)):
         if node.get("class") in ("STAR", "POSITIONAL_REFERENCE"):
             raise BadQuery("the condition names no columns", hint="Name each that it is about.")
         if str(node.get("table_name", "")).lower() == table.lower():
@@ -184,15 +185,3 @@ def _volatile() -> set[str]:
     query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
     with duckdb.connect() as connection:
         return {name for (name,) in connection.execute(query).fetchall()}
-
-
-def _nodes(value: object) -> Iterator[dict[str, Any]]:
-    """All objects in a parse."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)

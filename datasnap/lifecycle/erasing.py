@@ -14,7 +14,6 @@ do the packs go.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -23,12 +22,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from datasnap.errors import CorruptData, StorageError
+from datasnap.errors import StorageError
 from datasnap.lifecycle.roots import roots
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId, Tree, unpack_object
 from datasnap.snapshots.reach import Marks, mark, references
 from datasnap.snapshots.refs import WRITTEN
-from datasnap.storage import PACKS, Catalog, make_catalog, read_entries
+from datasnap.storage import PACKS, Catalog, make_catalog, read_entries, readable_entries
 from datasnap.storage.failpoints import failpoint
 from datasnap.storage.pack import DAMAGED, OBJECT, Entries, is_pack_name
 from datasnap.storage.quarantine import put_in, quarantined, take_out
@@ -186,11 +185,8 @@ def _by_pack(catalog: Catalog, chosen: _Mask) -> dict[str, Entries]:
 def _all_records(repository: Repository) -> tuple[Catalog, frozenset[str]]:
     """All records of all packs, and the names of the packs that are in quarantine."""
     used = repository.store.packs()
-    apart = {}
-    for name in quarantined(repository.backend):
-        if name not in used:
-            with suppress(CorruptData):  # it is gone, or `verify` names it
-                apart[name] = read_entries(repository.backend, name)
+    held = quarantined(repository.backend)
+    apart = readable_entries(repository.backend, [name for name in held if name not in used])
     return make_catalog({**used, **apart}), frozenset(apart)
 
 

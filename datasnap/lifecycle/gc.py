@@ -14,7 +14,6 @@ Memory: the index, and a mark for each record.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -28,7 +27,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reach import Marks, mark
-from datasnap.storage import PACKS, Backend, MissingRecord, make_catalog, read_entries
+from datasnap.storage import PACKS, Backend, MissingRecord, make_catalog, readable_entries
 from datasnap.storage.archived import away
 from datasnap.storage.pack import ENTRY, OBJECT, Entries, is_pack_name
 from datasnap.storage.quarantine import quarantined
@@ -137,7 +136,7 @@ def plan_gc(
     files = {file.name: file for file in backend.list(PACKS)}
     held, archived = quarantined(backend), away(backend)
     used = store.packs()
-    apart = _entries(repository, [name for name in held if name not in used])
+    apart = readable_entries(backend, [name for name in held if name not in used])
     catalog = make_catalog({**used, **apart})
     marks = Marks(catalog)
     logged_since = now - round(reflog.total_seconds() * 1e6)
@@ -175,15 +174,6 @@ def _now(backend: Backend) -> int:
         return backend.now()
     except StorageError:
         return time.time_ns() // 1000
-
-
-def _entries(repository: Repository, names: list[str]) -> dict[str, Entries]:
-    """The entries of those packs whose entries can be read."""
-    found = {}
-    for name in names:
-        with suppress(CorruptData):
-            found[name] = read_entries(repository.backend, name)
-    return found
 
 
 def _mark(

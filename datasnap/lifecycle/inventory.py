@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from datasnap.errors import CorruptData
 from datasnap.lifecycle.owners import Graph, Owners, read_graph, totals
 from datasnap.lifecycle.roots import Root, roots
 from datasnap.snapshots.objects import Snapshot, SnapshotId, TableId, Tree
 from datasnap.snapshots.pruned import read_pruned
 from datasnap.snapshots.reader import ObjectReader
-from datasnap.storage import PACKS, Catalog, make_catalog, read_entries
+from datasnap.storage import PACKS, Catalog, make_catalog, readable_entries
 from datasnap.storage.catalog import Rows
 from datasnap.storage.index import INDEX
-from datasnap.storage.pack import Entries
 from datasnap.storage.quarantine import quarantined
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ def take_inventory(repository: Repository) -> Inventory:
     files = {file.name: file.size for file in backend.list(PACKS)}
     used = repository.store.packs()
     # Behind the others, so that a record which is there as well does not count as these packs'.
-    apart = _readable(repository, [name for name in quarantined(backend) if name not in used])
+    apart = readable_entries(backend, [name for name in quarantined(backend) if name not in used])
     catalog = make_catalog({**used, **apart})
     found = list(roots(repository, logged_since=0))
     held = [root for root in found if root.kind != "reflog"]
@@ -114,16 +112,6 @@ def take_inventory(repository: Repository) -> Inventory:
         _kept(objects, {id: snapshots[id] for id in live}, pruned),
         _account(catalog, graph, files, set(apart), list(live), older, index),
     )
-
-
-def _readable(repository: Repository, packs: Iterable[str]) -> dict[str, Entries]:
-    found = {}
-    for name in packs:
-        try:
-            found[name] = read_entries(repository.backend, name)
-        except CorruptData:
-            continue
-    return found
 
 
 def _still_there(catalog: Catalog, ids: list[SnapshotId]) -> list[SnapshotId]:

@@ -47,7 +47,7 @@ from datasnap.storage.backend import Backend, Kept, Listed, LostAnswer, MissingF
 from datasnap.storage.cache import ByteCache, DiskCache
 from datasnap.storage.catalog import Catalog, make_catalog
 from datasnap.storage.index import Location
-from datasnap.storage.pack import CHUNK, OBJECT, PACKS, read_entries
+from datasnap.storage.pack import CHUNK, OBJECT, PACKS, read_entries, readable_entries
 from datasnap.storage.repack import Repacked, repack
 from datasnap.storage.store import MissingRecord, Session, SessionStats, Store
 
@@ -72,5 +72,6 @@ __all__ = [
     "make_catalog",
     "open_backend",
     "read_entries",
+    "readable_entries",
     "repack",
 ]

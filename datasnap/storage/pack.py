@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import blake3
@@ -118,6 +119,15 @@ def read_entries(backend: Backend, name: str) -> Entries:
     if ((offsets < len(_MAGIC)) | (offsets > start) | (lengths > start - offsets)).any():
         raise _corrupt(name, "its index points outside of it")
     return entries
+
+
+def readable_entries(backend: Backend, names: Iterable[str]) -> dict[str, Entries]:
+    """The indexes of those packs whose indexes can be read; `verify` names the others."""
+    found = {}
+    for name in names:
+        with suppress(CorruptData):
+            found[name] = read_entries(backend, name)
+    return found
 
 
 def checksum(record: Buffer) -> int:
