@@ -30,6 +30,7 @@ class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_mib: int
     edited_mib: int
     edited_disk_mib: int
+    expanded_disk_mib: int
     fsync: bool
 
 

@@ -123,6 +123,12 @@ class Repository:
         )
 
     @cached_property
+    def expanded(self) -> DiskCache | None:
+        """Where columns are laid out for random access."""
+        size = self.settings.storage.expanded_disk_mib << 20
+        return DiskCache(cache_folder() / "expanded", size, owner=self._identity) if size else None
+
+    @cached_property
     def scanner(self) -> Scanner:
         """Reads its tables."""
         from datasnap.tables.scan import Scanner

@@ -186,8 +186,9 @@ def _forget(repository: Repository) -> None:
     repository.objects.forget()
     repository.workbenches.clear()
     repository.column_caches.memory.clear()
-    if repository.column_caches.disk is not None:
-        repository.column_caches.disk.clear()
+    for cache in (repository.column_caches.disk, repository.expanded):
+        if cache is not None:
+            cache.clear()
 
 
 def _means_nothing(plan: Purge) -> BadQuery:

@@ -22,6 +22,7 @@ from datasnap.ml.reads import note_read
 from datasnap.ml.splits import Split
 from datasnap.parquet import restore
 from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.tables.expanded import ExpandedColumns
 from datasnap.tables.manifest import Segments, fields_by_name, stored_types
 from datasnap.tables.records import one_array
 from datasnap.tables.scan import ahead, selected_schema
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Of a segment's rows, fewer than one in so many are looked for page by page.
 _FEW = 2
+#: Of the columns laid out for random access on this machine, the share of one table at most.
+_SHARE = 2
 
 
 @dataclass(frozen=True)
@@ -125,18 +128,15 @@ class Source:
         if (stop - start) * _FEW < rows:
             if positions is None:
                 positions = np.arange(start, stop)
-            return self.take(segment, positions)
+            return self._here.some(segment, positions, self.schema)
         found = self._here.whole(segment, self.schema)
         if positions is None:
             return found.slice(start, stop - start)
         return found.take(pa.array(positions))
 
-    def take(self, segment: int, positions: Numbers) -> pa.RecordBatch:
-        """Rows of a segment, by their positions in it, in any order."""
-        return self._here.some(segment, positions, self.schema)
-
     def take_rows(self, numbers: Numbers) -> pa.RecordBatch:
-        """Rows by their numbers among those that are wanted, in any order.
+        """Rows by their numbers among those that are wanted, in any order. Segments that are
+        asked for again and again are laid out on this machine's disk: `ExpandedColumns`.
 
         Raises:
             IndexError: there is no such row.
@@ -154,7 +154,8 @@ class Source:
 
         def take(piece: tuple[Numbers, Numbers]) -> pa.RecordBatch:
             segment = int(piece[0][0])
-            return self.take(segment, piece[1] - self.starts[segment])
+            positions = piece[1] - self.starts[segment]
+            return self._here.some(segment, positions, self.schema, often=True)
 
         taken = ahead(take, pieces) if len(numbers) else ()
         none = pa.RecordBatch.from_pylist([], self.schema)
@@ -202,6 +203,8 @@ class _Opened:
         self._segments = Segments(table.repository.objects, table.manifest)
         self._fields = fields_by_name(table.manifest)
         self._types = stored_types(table.manifest)
+        limit = table.repository.settings.storage.expanded_disk_mib << 20
+        self._expanded = ExpandedColumns(self._scanner, table.repository.expanded, limit // _SHARE)
 
     def whole(self, segment: int, schema: pa.Schema) -> pa.RecordBatch:
         try:
@@ -212,12 +215,17 @@ class _Opened:
             raise self._named(error) from error
         return _one_batch(read)
 
-    def some(self, segment: int, positions: Numbers, schema: pa.Schema) -> pa.RecordBatch:
+    def some(
+        self, segment: int, positions: Numbers, schema: pa.Schema, *, often: bool = False
+    ) -> pa.RecordBatch:
         try:
             view = self._segments.views([segment])[segment]
             fields = [self._fields[name] for name in schema.names]
             types = {field: self._types[field] for field in fields}
-            taken = self._scanner.take(view, types, positions)
+            if often:
+                taken = self._expanded.take(segment, view, types, positions)
+            else:
+                taken = self._scanner.take(view, types, positions)
         except CorruptData as error:
             raise self._named(error) from error
         arrays = [restore(taken[f], c) for f, c in zip(fields, schema, strict=True)]

@@ -8,9 +8,13 @@ import secrets
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import blake3
 import xxhash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CHECKSUM = 16
 #: The disk is looked over for what to remove after so much was written, as a share of its limit.
@@ -77,7 +81,22 @@ class DiskCache:
         record = data[:-_CHECKSUM]
         return record if xxhash.xxh3_128_digest(record) == data[-_CHECKSUM:] else None
 
-    def put(self, key: bytes, record: bytes) -> None:
+    def map(self, key: bytes) -> pa.Buffer | None:
+        """The same without a copy: the file's own bytes, which stay when it is removed."""
+        import pyarrow as pa
+
+        file = self._file(key)
+        try:
+            os.utime(file)
+            with pa.memory_map(str(file)) as mapped:
+                data = mapped.read_buffer()
+        except OSError:
+            return None
+        record = data.slice(0, max(0, data.size - _CHECKSUM))
+        intact = xxhash.xxh3_128_digest(record) == data.slice(record.size).to_pybytes()
+        return record if intact else None
+
+    def put(self, key: bytes, record: bytes | memoryview) -> None:
         """Keep a record."""
         if len(record) > self._limit // _SWEEP_EVERY:
             return
@@ -90,7 +109,8 @@ class DiskCache:
                 out.write(xxhash.xxh3_128_digest(record))
             temporary.replace(file)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             return
         self._written += len(record)
         if self._written > self._limit // _SWEEP_EVERY:

@@ -34,7 +34,7 @@ from datasnap.tables.records import Records, decode_file
 
 #: Rows of a page, as Arrow's writer makes them; fewer where the values are large. Rows that lie
 #: in most such stretches are not worth looking for the pages.
-_PAGE_ROWS = 20_000
+PAGE_ROWS = 20_000
 
 Types = Mapping[FieldId, pa.DataType]
 
@@ -143,8 +143,8 @@ class _Places:
 
 def _cut(view: View, column: Column, data: memoryview, rows: Positions, known: _Places) -> _Chunk:
     leaf = only_leaf(column.leaves)
-    stretches = -(-view.base_rows // _PAGE_ROWS)
-    if len(rows) >= stretches and len(np.unique(rows // _PAGE_ROWS)) * 4 > stretches * 3:
+    stretches = -(-view.base_rows // PAGE_ROWS)
+    if len(rows) >= stretches and len(np.unique(rows // PAGE_ROWS)) * 4 > stretches * 3:
         return _Chunk(column.field, (leaf,), data, view.base_rows, rows)
     pages = find_pages(leaf, data)
     if pages.rows[-1] != view.base_rows:
