@@ -48,8 +48,8 @@ _PUBLIC = {
     "open": ("datasnap.places", "open_repository"),
     "run": ("datasnap.ml.run", "run"),
 }
-#: Modules that are there by a shorter name; each needs its extra.
-_MODULES = {"mlflow": "datasnap.ml.mlflow"}
+#: Modules that need no import of their own, but their extra.
+_MODULES = {"mlflow"}
 
 __all__ = [
     "DatasnapError",
@@ -74,7 +74,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Public names, imported when they are first asked for (PEP 562)."""
     if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
+        return importlib.import_module(f"datasnap.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'datasnap' has no attribute {name!r}")
     module, attribute = _PUBLIC[name]

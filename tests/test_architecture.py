@@ -23,7 +23,7 @@ FLOORS = [
     [
         *("edits", "export", "query", "transaction", "verify", "versions"),
         *("pending", "merges", "replay", "undo", "signing", "repository", "places"),
-        *("gates", "lifecycle", "naming", "past", "ml"),
+        *("gates", "lifecycle", "naming", "past", "ml", "mlflow"),
     ],
     ["cli"],
     ["__init__", "__main__"],

@@ -55,7 +55,12 @@ def test_a_run_of_mlflow_names_the_snapshot_and_the_digest(rides: TableVersion) 
     assert source["snapshot"] == rides.snapshot
     assert source["table_id"] == rides.id
     assert source["uri"] == rides.url
-    assert json.loads(kept.profile) == {"num_rows": 3, "num_elements": 6}
+    assert json.loads(kept.profile) == {
+        "num_rows": 3,
+        "num_elements": 6,
+        "snapshot": rides.snapshot,
+        "repository": rides.repository.url,
+    }
     columns = json.loads(kept.schema)["mlflow_colspec"]
     assert [(each["name"], each["type"]) for each in columns] == [
         ("id", "long"),
@@ -112,8 +117,7 @@ import sys
 from mlflow.data import dataset_source_registry as registry
 print(registry.get_dataset_source_from_json(sys.argv[1], "datasnap").load().row_count)
 print(len(registry.get_registered_sources()))
-import datasnap
-datasnap.mlflow
+import datasnap.mlflow
 print(len(registry.get_registered_sources()))
 """
     done = subprocess.run(

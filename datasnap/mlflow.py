@@ -1,14 +1,14 @@
 """Pinned tables as inputs of MLflow's runs.
 
-    import datasnap, mlflow
+    import datasnap.mlflow, mlflow
 
     rides = datasnap.load("train.yaml")
     with mlflow.start_run():
         mlflow.log_input(datasnap.mlflow.from_table(rides), context="training")
 
-MLflow shows the table as `rides@3f0a91c2`, with its schema, its number of rows and a digest, which
-is the beginning of the table's ID: equal digests, equal data. Its source names the repository,
-the snapshot and the table, so that the same rows are read again from a run of MLflow:
+MLflow shows the table as `rides@3f0a91c2`, with its schema, its size, its snapshot and a digest,
+which is the beginning of the table's ID: equal digests, equal data. Its source names the
+repository, the snapshot and the table, so that the same rows are read again from a run of MLflow:
 
     run = mlflow.get_run(ID)
     mlflow.data.get_source(run.inputs.dataset_inputs[0]).load().to_pandas()
@@ -54,13 +54,17 @@ class TableDataset(Dataset):
         """
         self.table = table
         name = name or f"{table.name}@{table.snapshot[:_SHORT]}"
-        super().__init__(source_of(table), name)
+        source = source_of(table)
+        self._place = source.repository
+        super().__init__(source, name)
 
     @property
-    def profile(self) -> dict[str, int]:
-        """Its size."""
+    def profile(self) -> dict[str, int | str]:
+        """Its size, and where it is: MLflow's pages show a profile line by line, and a source only
+        of the kinds that they know."""
         rows, columns = self.table.row_count, len(self.table.schema)
-        return {"num_rows": rows, "num_elements": rows * columns}
+        size = {"num_rows": rows, "num_elements": rows * columns}
+        return {**size, "snapshot": self.table.snapshot, "repository": self._place}
 
     @property
     def schema(self) -> Schema:
