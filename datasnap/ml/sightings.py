@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 #: What a read may say, beside a filter and a range, without it being a question which rows it was.
 _TELLING = {"where", "rows", "split", "shuffle", "seed", "order"}
+#: Ways to read of which nobody knows which rows were used.
+_THROUGH = {
+    "file": "it read by SQL or as a file",
+    "diff": "it read how two versions differ",
+}
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,8 @@ class _Looking:
                 return None
         except (DatasnapError, msgspec.ValidationError) as error:
             return f"its filter cannot be asked: {error}"
-        if details.get("through") == "file":
-            return "it read by SQL or as a file"
+        if "through" in details:
+            return _THROUGH.get(str(details["through"]), "it read in an unknown way")
         unknown = sorted(set(details) - _TELLING)
         return f"it read by {', '.join(unknown)}" if unknown else ""
 

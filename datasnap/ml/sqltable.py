@@ -42,6 +42,7 @@ def runs_table(repository: Repository) -> pa.Table:
         "user": _texts(run.user for run in found),
         "host": _texts(run.host for run in found),
         "error": _texts(run.error for run in found),
+        "reproduces": _texts(run.reproduces for run in found),
     }
     return pa.table(columns)
 

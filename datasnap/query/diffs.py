@@ -49,7 +49,7 @@ class DiffFiles:
             FileNotFoundError: the path is no name of a diff.
         """
         # By snapshots, not by path: what a ref means may change while a file system lives.
-        wanted = self._versions(path)
+        wanted = self.versions(path)
         with self._lock:
             made = self._made.pop(wanted, None)
             if made is None:
@@ -59,8 +59,12 @@ class DiffFiles:
             self._made[wanted] = made
         return made
 
-    def _versions(self, path: str) -> tuple[str, SnapshotId, SnapshotId]:
-        """The table and the two snapshots that a path names."""
+    def versions(self, path: str) -> tuple[str, SnapshotId, SnapshotId]:
+        """The table and the two snapshots that a path names.
+
+        Raises:
+            UnknownName, FileNotFoundError: as `read`.
+        """
         name, colon, revisions = path.removeprefix(FOLDER + "/").partition(":")
         old, dots, new = revisions.removesuffix(_ENDING).partition("...")
         if not (colon and dots):

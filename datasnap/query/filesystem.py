@@ -190,6 +190,8 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         made = self._made_file(path)
         if made is not None:
+            if is_active() and path.startswith(_DIFF):
+                self._note_diff(path)
             return io.BytesIO(made)
         if is_active() and not path.startswith(_CONTENT):
             self._note(self._find(path))
@@ -227,12 +229,20 @@ class DatasnapFileSystem(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(path)
         return self._scanner.virtual_file(table, parts), "/".join(names)
 
-    def _note(self, found: _Found) -> None:
+    def _note(self, found: _Found, through: str = "file") -> None:
         """Tell the run that is active, if one is."""
         if self.notes_reads and is_active():
             digits = found.snapshot.hex(), found.name, found.id.hex()
             # Which of the rows whoever reads the file makes use of, nobody knows.
-            note_read(self._repository, *digits, details={"through": "file"})
+            note_read(self._repository, *digits, details={"through": through})
+
+    def _note_diff(self, path: str) -> None:
+        """The same of both versions: rows of either are handed out."""
+        name, *snapshots = self._diffs.versions(path)
+        for snapshot in snapshots:
+            entry = self._repository.tree(snapshot).entries.get(name)
+            if entry is not None:
+                self._note(_Found(name, entry.id, snapshot), "diff")
 
     def _find(self, path: str) -> _Found:
         """The table that `<ref>/<table>.parquet` names. Both may hold slashes."""

@@ -206,6 +206,14 @@ def test_every_way_to_read_a_version_is_noted(rides_repo: Repository, read: obje
     assert seen == {(head.id, "rides", head.table("rides").id)}
 
 
+def test_a_diff_reads_both_versions(rides_repo: Repository) -> None:
+    with datasnap.run(repo=rides_repo) as run:
+        rides_repo.sql("SELECT * FROM diff('rides', 'old', 'main')").fetchall()
+    read = {(r.snapshot, r.table, *r.details.items()) for r in rides_repo.run_record(run.id).reads}
+    through = ("through", "diff")
+    assert read == {(rides_repo.snapshot(at).id, "rides", through) for at in ("old", "main")}
+
+
 def test_what_hands_out_no_rows_is_no_read(rides_repo: Repository) -> None:
     with datasnap.run(repo=rides_repo) as run:
         assert rides_repo.table("rides").row_count == 3
@@ -267,7 +275,7 @@ def test_runs_are_found_by_the_beginning_of_their_id_and_by_name(repo: Repositor
         with datasnap.run("gbm", repo=repo) as run:
             ids.append(run.id)
     assert repo.run_record(ids[0][:-1]).id == ids[0]
-    assert repo.run_record("gbm").id == max(ids)
+    assert repo.run_record("gbm").id == ids[-1]
     with pytest.raises(AmbiguousId, match="fits 2 runs"):
         repo.run_record(ids[0][:8])
     with pytest.raises(UnknownName):
