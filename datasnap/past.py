@@ -1,8 +1,9 @@
-"""Questions about the past: what differs between two versions, what changed, who, and when."""
+"""Questions about the past: what differs between two versions, what changed, who, and when, what
+came of it, and whether the same comes of it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from datasnap.history.blame import Blame
     from datasnap.history.changes import TableEvent
     from datasnap.history.key import Key
+    from datasnap.ml.reproduce import Reproduction
     from datasnap.ml.sightings import RowTrace
     from datasnap.ml.trace import TracedRun
     from datasnap.repository import Repository
@@ -151,3 +153,33 @@ def trace_row(repository: Repository, table: str, key: Key, at: str = "HEAD") ->
     from datasnap.ml.sightings import trace_row
 
     return trace_row(repository, table, key, at=at)
+
+
+def reproduce(
+    repository: Repository,
+    run: str,
+    *,
+    create_env: bool = False,
+    keep: bool = False,
+    tolerance: float = 0.0,
+    report: Callable[[str], None] = lambda line: None,
+) -> Reproduction:
+    """Do a run again, with its code, data and parameters, recorded as a run of its own, and compare
+    what comes of it.
+
+    Args:
+        run: its ID, the beginning of that, or a name.
+        create_env: make a virtual environment with the packages of the run, by pip.
+        keep: leave the working tree (and that environment) where it is.
+        tolerance: by how much of its size a metric may differ; 0: not at all.
+        report: told what is being done.
+
+    Raises:
+        UnknownName, AmbiguousId. UsageError: what it ran is not known well enough.
+        DatasnapError: git or pip cannot do their part.
+    """
+    from datasnap.ml.reproduce import reproduce
+
+    return reproduce(
+        repository, run, create_env=create_env, keep=keep, tolerance=tolerance, report=report
+    )

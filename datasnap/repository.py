@@ -235,6 +235,7 @@ class Repository:
     bisect = past.bisect
     trace = past.trace
     trace_row = past.trace_row
+    reproduce = past.reproduce
     merge = merges.merge
     revert = merges.revert
     cherry_pick = merges.cherry_pick

@@ -105,10 +105,7 @@ def reproduce(
     The code is checked out in a git worktree, with what it differed in. Reads give the snapshots
     that they gave: branches, tags and HEAD mean what they meant. It is recorded as a run.
     """
-    from datasnap.ml.reproduce import reproduce
-
-    found = reproduce(
-        the_repository(),
+    found = the_repository().reproduce(
         run,
         create_env=create_env,
         keep=keep,

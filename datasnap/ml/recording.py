@@ -236,10 +236,11 @@ def pin_read(repository: Repository, run: str, snapshot: str) -> None:
 
 
 def _local(read: Read, repository: Repository) -> Read:
-    """A read, without the repository where that is the run's own."""
-    if real_place(read.repository) == real_place(repository.url):
-        return msgspec.structs.replace(read, repository="")
-    return read
+    """A read, with the repository by its real place, whatever links lead there; "": the run's
+    own."""
+    place = real_place(read.repository)
+    own = place == real_place(repository.url)
+    return msgspec.structs.replace(read, repository="" if own else place)
 
 
 def _environment_rows(repository: Repository, hash: str, content: str) -> dict[str, pa.Table]:

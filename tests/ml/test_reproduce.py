@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +168,31 @@ def test_a_run_that_is_done_again_changes_no_branch(repo: Repository) -> None:
     assert not found.same
     assert "'main' stays where it is" in found.again.error
     assert repo.snapshot().id == head
+
+
+def test_a_run_in_an_object_store_that_read_three_repositories(
+    repo: Repository, project: Path, s3: str
+) -> None:
+    there = datasnap.init(f"{s3}/{uuid.uuid4().hex}")
+    beside = datasnap.init(project.parent / "beside")
+    for each, x in ((there, 5), (beside, 7)):
+        write(each, "rides", rows(x))
+    code = (
+        "import datasnap\n"
+        "with datasnap.run('all') as run:\n"
+        f"    for at, place in enumerate((None, '../beside', '{there.url}')):\n"
+        "        x = datasnap.open(place).table('rides').to_arrow()['x'].to_pylist()\n"
+        "        run.log({f'sum{at}': sum(x)})\n"
+    )
+    run = train(there, "-c", code)
+    assert run.metrics == {"sum0": 6.0, "sum1": 7.0, "sum2": 5.0}
+    places = {str(project / ".datasnap"), str(project.parent / "beside" / ".datasnap"), ""}
+    assert {read.repository for read in run.reads} == places
+    for each in (repo, beside, there):
+        write(each, "rides", rows(100))
+    found = there.reproduce(run.id)
+    assert found.same
+    assert len(found.data) == 3
 
 
 def test_runs_whose_code_or_command_is_not_known_are_refused(
