@@ -244,7 +244,8 @@ class TableLoader(DataLoader[Any]):
             options.setdefault("multiprocessing_context", "spawn")
         self._ledger = None
         if receipt is not False:
-            self._ledger = Ledger(dataset.origin, receipt if receipt is not True else None)
+            self._origin = dataset.origin
+            self._ledger = Ledger(self._origin, receipt if receipt is not True else None)
         self._table = dataset
         self._epoch, self._first, self._given = -1, 0, 0
         self._next: tuple[int, int] | None = None
@@ -257,6 +258,11 @@ class TableLoader(DataLoader[Any]):
         self._given, self._next = 0, None
         self._table.set_epoch(self._epoch, first=self._first)
         if self._ledger is not None:
+            if self._table.origin != self._origin:
+                raise UsageError(
+                    "torch.distributed was initialised after the loader, which keeps a receipt",
+                    hint="Make the loader after init_process_group, or give rank and ranks.",
+                )
             self._ledger.begin(self._epoch, self._first)
         return self._run()
 

@@ -1,5 +1,6 @@
 """The same pin gives the same tensors in the same order: in another process, with any number of
-workers, and after the branch was optimized and garbage collected."""
+workers, and after the branch was optimized and garbage collected; and processes that train together
+share them."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ import pytest
 
 import datasnap
 from datasnap.errors import UsageError
+from datasnap.ml.order import Uneven
+from datasnap.repository import Repository
 from tests.conftest import write
 
 
-def epoch(place: str, pin: str, workers: int, how: str | None = None) -> str:
+def epoch(place: str, pin: str, workers: int) -> str:
     """A hash of every tensor of an epoch."""
     from datasnap.ml.torch import TableDataset, TableLoader
 
@@ -34,7 +37,7 @@ def epoch(place: str, pin: str, workers: int, how: str | None = None) -> str:
         window=30_000,
     )
     digest = hashlib.sha256()
-    for batch in TableLoader(data, num_workers=workers, multiprocessing_context=how):
+    for batch in TableLoader(data, num_workers=workers):
         for name, tensor in batch.items():
             digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
             digest.update(tensor.numpy().tobytes())
@@ -54,10 +57,60 @@ def test_the_same_pin_gives_the_same_tensors(tmp_path: Path, rides: pa.Table) ->
     repo.optimize(["rides"])
     assert repo.table("rides").id != repo.snapshot(pin).table("rides").id
     repo.gc(grace=timedelta(0), reflog=timedelta(0))
-    command = [sys.executable, __file__, str(place), pin]
+    command = [sys.executable, __file__, "epoch", str(place), pin]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [before] * 3
+
+
+def share(place: str, pin: str, rank: int) -> list[object]:
+    """The batches of one of two processes that train together, by `uneven` and workers; and what
+    a loader says that was made too early."""
+    import torch
+    from torch import distributed
+
+    from datasnap.ml.torch import TableDataset, TableLoader
+
+    def data(uneven: Uneven) -> TableDataset:
+        table = datasnap.open(place).snapshot(pin).table("t")
+        return TableDataset(table, batch_size=100, shuffle=True, seed=3, window=200, uneven=uneven)
+
+    early = TableLoader(data("pad"), receipt=True)
+    rendezvous = Path(place).with_name("rendezvous").as_uri()
+    wait = timedelta(seconds=60)  # should the other fail
+    distributed.init_process_group("gloo", rendezvous, wait, rank=rank, world_size=2)
+    with pytest.raises(UsageError, match="initialised after the loader"):
+        iter(early)
+    found: list[object] = []
+    for uneven, workers in (("pad", 0), ("pad", 2), ("drop", 0), ("keep", 2)):
+        batches = []
+        for batch in TableLoader(data(uneven), num_workers=workers):
+            batches.append(batch["x"].tolist())
+            if uneven != "keep":  # as gradients are shared: it waits for the other's batch
+                distributed.all_reduce(torch.ones(1))
+        found.append(batches)
+    distributed.destroy_process_group()
+    return found
+
+
+def test_processes_that_train_together_share_the_batches(repo: Repository) -> None:
+    """In a real process group, which nobody tells of ranks."""
+    from datasnap.ml.torch import TableDataset
+
+    write(repo, "t", pa.table({"x": list(range(1050))}))
+    pin = repo.snapshot("main").id
+    place = str(Path(repo.url).parent)
+    commands = [[sys.executable, __file__, "share", place, pin, str(rank)] for rank in range(2)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+    said = [process.communicate(timeout=100)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    alone = TableDataset(repo.table("t"), batch_size=100, shuffle=True, seed=3, window=200)
+    whole = [batch["x"].tolist() for batch in alone]
+    assert len(whole) == 11
+    padded, forked, dropped, kept = zip(*map(json.loads, said), strict=True)
+    assert padded == forked == (whole[::2], [*whole[1::2], whole[0]])
+    assert dropped == (whole[:10:2], whole[1:10:2])
+    assert kept == (whole[::2], whole[1::2])
 
 
 def test_workers_that_read_from_an_object_store_are_spawned(s3: str) -> None:
@@ -77,5 +130,8 @@ def test_workers_that_read_from_an_object_store_are_spawned(s3: str) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    made = [epoch(*sys.argv[1:], *how) for how in ((0,), (1, "spawn"), (4, "fork"))]
-    print(json.dumps(made))
+    what, place, pin, *rank = sys.argv[1:]
+    if what == "share":
+        print(json.dumps(share(place, pin, int(*rank))))
+    else:
+        print(json.dumps([epoch(place, pin, workers) for workers in (0, 1, 4)]))
