@@ -29,7 +29,7 @@ FEW = [f for f in EVERY_TYPE if f[0].name in ("double", "string", "bool", "dec12
 
 @pytest.fixture(autouse=True)
 def _pages_of_a_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasnap.tables.take._PAGE_ROWS", 1024)
+    monkeypatch.setattr("datasnap.tables.take.PAGE_ROWS", 1024)
 
 
 class Kept:
