@@ -8,7 +8,6 @@ a field ID that two histories gave out each on its own never is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from datasnap.errors import BadQuery
-from datasnap.query.parsed import nodes
+from datasnap.query.parsed import nodes, parsed_condition, volatile_functions
 from datasnap.snapshots.objects import ColumnGroup, FieldId, GroupId, Table, TableId
 from datasnap.tables.manifest import arrow_schema, fields_by_name, read_parts
 
@@ -58,8 +57,8 @@ def read_condition(table: str, where: str) -> Condition:
     from datasnap.query.expressions import check_expression
 
     check_expression(where)
-    names, volatile = set(), _volatile()
-    for node in nodes(_parsed(where)):
+    names, volatile = set(), volatile_functions()
+    for node in nodes(parsed_condition(where)):
         if node.get("class") in ("STAR", "POSITIONAL_REFERENCE"):
             raise BadQuery("the condition names no columns", hint="Name each that it is about.")
         if str(node.get("table_name", "")).lower() == table.lower():
@@ -166,22 +165,3 @@ def _columns(table: Table) -> dict[str, Meant]:
     types = dict(zip(arrow_schema(table).names, arrow_schema(table).types, strict=True))
     fields = fields_by_name(table).items()
     return {name.lower(): Meant(name.lower(), id, types[name]) for name, id in fields}
-
-
-def _parsed(where: str) -> object:
-    """DuckDB's own parse of a condition."""
-    import duckdb
-
-    query = f"SELECT 1 WHERE ({where}\n)"
-    with duckdb.connect() as connection:
-        row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
-    return json.loads(row[0])["statements"] if row else []
-
-
-def _volatile() -> set[str]:
-    """Functions that give another value each time."""
-    import duckdb
-
-    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
-    with duckdb.connect() as connection:
-        return {name for (name,) in connection.execute(query).fetchall()}

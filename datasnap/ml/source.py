@@ -58,7 +58,7 @@ class Source:
 
     Raises:
         UnknownName: the table has no such column.
-        BadQuery: DuckDB refuses the condition.
+        BadQuery: DuckDB refuses the condition, or it may keep other rows each time.
     """
 
     def __init__(
@@ -68,6 +68,10 @@ class Source:
         where: str | None = None,
     ) -> None:
         self._split: dict[str, object] | None = None
+        if where is not None:
+            from datasnap.query.expressions import check_repeatable
+
+            check_repeatable(where, fields_by_name(table.manifest))
         if isinstance(table, Split):
             where, self._split = table.both(where), table.described
             table = table.table

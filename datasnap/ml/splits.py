@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 #: Where ranges end is known to so many hex digits of the hash.
 _DIGITS = 16
 _SPACE = 16**_DIGITS
+_MAX_DECIMAL = 38
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,17 @@ class Split:
         return {"name": self.name, "by": list(self.by), "seed": self.seed, "range": bounds}
 
     def both(self, where: str | None) -> str:
-        """Its condition and another one."""
-        return self.where if where is None else f"{self.where} AND ({where}\n)"
+        """Its condition and another one.
+
+        Raises:
+            BadQuery: that is none, or not whole.
+        """
+        if where is None:
+            return self.where
+        from datasnap.query.expressions import check_expression
+
+        check_expression(where)  # by itself: its brackets must not close ours
+        return f"{self.where} AND ({where}\n)"
 
     def count(self) -> int:
         """How many rows it has; they are looked for."""
@@ -289,7 +299,9 @@ def _text_sql(column: pa.Field) -> str:
         return name
     if pt.is_binary(type) or pt.is_fixed_size_binary(type):
         return f"hex({name})"
-    whole = pt.is_integer(type) or (pt.is_decimal(type) and type.scale == 0)
+    # DuckDB makes floats of more digits than it has decimals for.
+    digits = pt.is_decimal(type) and type.scale == 0 and type.precision <= _MAX_DECIMAL
+    whole = pt.is_integer(type) or digits
     if whole or pt.is_boolean(type) or pt.is_string(type) or pt.is_date(type):
         return name
     raise UsageError(

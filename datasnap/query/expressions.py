@@ -7,13 +7,20 @@ expression in it, parses in one of two places and not in the other.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import duckdb
 
 from datasnap.errors import BadQuery, UsageError
+from datasnap.query.parsed import nodes, parsed_condition, volatile_functions
 from datasnap.query.session import query_error
 
 _HINT = "Give one expression as in SQL: fare * 1.1"
+#: What gives the time at which it is asked, as functions or as words.
+_CLOCK = re.compile(
+    r"now|today|transaction_timestamp|(get_)?current_(date|time|timestamp)"
+    r"|(current_)?local(time|timestamp)"
+)
 
 
 def check_expression(text: object) -> None:
@@ -29,6 +36,32 @@ def check_expression(text: object) -> None:
     # As it stands, so that its brackets match; and where nothing but an expression can.
     for around in ("SELECT {}", "SELECT CAST({}\n AS INTEGER)"):
         _check(around.replace("{}", text), f"that is not one SQL expression: {_short(text)}")
+
+
+def check_repeatable(where: str, columns: Collection[str]) -> None:
+    """Refuse a condition that may be true of other rows when it is asked again.
+
+    Args:
+        columns: of the table that it is about.
+
+    Raises:
+        BadQuery: it asks for chance or the time. As `check_expression`.
+    """
+    check_expression(where)
+    names = {name.lower() for name in columns}
+    for node in nodes(parsed_condition(where)):
+        name = str(node.get("function_name", "")).lower()
+        varies = name in volatile_functions() or (name == "age" and len(node["arguments"]) == 1)
+        if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
+            word = str(node["column_names"][0]).lower()
+            name = "" if word in names else word
+        sample = node.get("sample") or {}
+        if varies or _CLOCK.fullmatch(name) or sample.get("seed") == -1:
+            raise BadQuery(
+                f"the condition may keep other rows each time: {name or 'it takes a sample'}",
+                hint="Which rows are read must follow from the version alone. For a random part: "
+                'table.split("train", 0.1)',
+            )
 
 
 def check_type(name: str) -> None:

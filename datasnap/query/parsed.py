@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
+
+
+def parsed_condition(where: str) -> object:
+    """The parse of a condition that is one: see `expressions.check_expression`."""
+    import duckdb
+
+    query = f"SELECT 1 WHERE ({where}\n)"
+    with duckdb.connect() as connection:
+        row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+    return json.loads(row[0]).get("statements") if row else None
+
+
+@cache
+def volatile_functions() -> frozenset[str]:
+    """Functions that give another value each time that they are called."""
+    import duckdb
+
+    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+    with duckdb.connect() as connection:
+        return frozenset(name for (name,) in connection.execute(query).fetchall())
 
 
 def nodes(value: object) -> Iterator[dict[str, Any]]:

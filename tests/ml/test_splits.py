@@ -8,15 +8,17 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from datasnap.errors import UnknownName, UsageError
+from datasnap.errors import BadQuery, UnknownName, UsageError
 from datasnap.ml.journal import Collector, Journal, Read
 from datasnap.ml.reads import activate
+from datasnap.ml.source import Source
 from datasnap.ml.splits import Split
 from datasnap.repository import Repository
 
@@ -185,10 +187,39 @@ def test_a_run_keeps_the_split_that_pytorch_reads(visits: Repository, tmp_path: 
     assert (details["where"], details["split"]["name"]) == (part.where, "test")
 
 
+@pytest.mark.parametrize("where", ["id < 10) OR (true", "true) -- all", "id < 10; SELECT 1"])
+def test_no_filter_leads_out_of_a_split(visits: Repository, where: str) -> None:
+    part = visits.table("visits").split("train", 0.5)
+    readers = (part.to_arrow, part.to_duckdb, partial(Source, part))
+    for read in readers:
+        with pytest.raises(BadQuery, match="not one SQL expression"):
+            read(where=where)
+
+
+def test_a_loader_refuses_a_filter_that_keeps_other_rows_each_time(visits: Repository) -> None:
+    table = visits.table("visits")
+    for where in (
+        "random() < 0.5",
+        "id IN (SELECT id FROM visits USING SAMPLE 9)",
+        "x < epoch(now())",
+    ):
+        with pytest.raises(BadQuery, match="other rows each time"):
+            Source(table, where=where)
+    assert Source(table, where="x > 3 AND 'now()' <> date_part('year', DATE '2026-01-31')::TEXT")
+    # A column may be called as a clock is.
+    write(visits, "days", pa.table({"Today": [1, 2]}))
+    rows = Source(visits.table("days"), where="today > 1").rows
+    assert rows is not None and rows.tolist() == [1]
+
+
 def test_what_cannot_be_split_is_refused(visits: Repository) -> None:
     table = visits.table("visits")
     with pytest.raises(UsageError, match="cannot decide a split"):
         table.split("train", 0.8, by="x")
+    # More digits than DuckDB has decimals for: it would hash a float.
+    write(visits, "wide", pa.table({"n": pa.array([Decimal(10**40)], pa.decimal256(60, 0))}))
+    with pytest.raises(UsageError, match="cannot decide a split"):
+        visits.table("wide").split("train", 0.8, by="n")
     with pytest.raises(UnknownName, match="unknown column 'user'"):
         table.split("train", 0.8, by="user")
     with pytest.raises(UsageError, match="depends on the others"):
