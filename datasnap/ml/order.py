@@ -114,10 +114,7 @@ class Epoch:
 
     def parts(self, batch: int) -> list[tuple[Window, slice]]:
         """What a batch is made of, one after the other: rows of windows that are shuffled."""
-        lane = batch % self.lanes
-        if lane not in self._windows:
-            self._windows[lane] = self._cut(lane)
-        windows, ends = self._windows[lane]
+        windows, ends = self._lane(batch % self.lanes)
         start = batch // self.lanes * self._order.batch_size
         stop = min(start + self._order.batch_size, int(ends[-1]))
         found = []
@@ -128,6 +125,22 @@ class Epoch:
             start, at = end, at + 1
         return found
 
+    def batch_of(self, segment: int, row: int) -> int | None:
+        """The batch that has one of the rows that are wanted of a segment; None: it is left out."""
+        at = int(np.flatnonzero(self._segments == segment)[0])
+        place = row + (int(self._ends[at - 1]) if at else 0)
+        if place >= self.rows:
+            return None
+        lane = int(np.searchsorted(self._lane_ends, place, side="right"))
+        place -= int(self._lane_ends[lane - 1]) if lane else 0
+        windows, ends = self._lane(lane)
+        number = int(np.searchsorted(ends, place, side="right"))
+        before = int(ends[number - 1]) if number else 0
+        order = self.permutation(windows[number])
+        if order is not None:
+            place = before + int(np.flatnonzero(order == place - before)[0])
+        return place // self._order.batch_size * self.lanes + lane
+
     def permutation(self, window: Window) -> Numbers | None:
         """Which row of a window comes where; None: they stay as they are."""
         if not self._order.shuffle:
@@ -135,8 +148,13 @@ class Epoch:
         rows = sum(piece.stop - piece.start for piece in window.pieces)
         return shuffled(rows, *self._key, window.lane, window.number, 1)
 
+    def _lane(self, lane: int) -> _Lane:
+        """The windows of a lane; cut once."""
+        if lane not in self._windows:
+            self._windows[lane] = self._cut(lane)
+        return self._windows[lane]
+
     def _cut(self, lane: int) -> _Lane:
-        """The windows of a lane."""
         order = self._order
         least = max(order.window, order.batch_size) if order.shuffle else 1
         windows, ends, pieces = list[Window](), list[int](), list[Piece]()

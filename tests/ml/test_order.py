@@ -45,6 +45,9 @@ def test_every_row_is_in_one_batch_of_an_epoch(counts: Numbers, order: Order, nu
     assert all(len(batch) == size for batch in batches[:-1])
     if not order.shuffle:
         assert (rows == np.arange(len(rows))).all()
+    asked = [epoch.batch_of(at, row) for at, count in enumerate(counts) for row in range(count)]
+    batch_of = {row: at for at, batch in enumerate(batches) for row in batch.tolist()}
+    assert asked == [batch_of.get(row) for row in range(total)]
 
 
 @given(st.integers(0, 50), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9), st.booleans())
