@@ -24,7 +24,7 @@ demo: $(READY)  ## import TPC-H, branch it, add a feature, query both versions (
 	@PATH="$(CURDIR)/$(BIN):$$PATH" SCALE="$(SCALE)" bash scripts/demo.sh
 
 test: $(READY)  ## the whole suite
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY) ## lint, format and types
 	@$(BIN)/ruff check .
