@@ -17,6 +17,7 @@ from datasnap.history.rows import Row, RowFinder
 from datasnap.history.walk import newest_table, table_at
 from datasnap.ml.records import RunRead, RunRecord, runs
 from datasnap.ml.trace import split_of
+from datasnap.query.expressions import check_repeatable
 from datasnap.query.selecting import Selection, read_selection
 from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
 from datasnap.tables.manifest import Segments, fields_by_name
@@ -169,6 +170,7 @@ class _Looking:
             return True
         snapshot = SnapshotId(ObjectId(bytes.fromhex(read.snapshot)))
         version = TableVersion(self.repository, read.table, id, snapshot)
+        check_repeatable(str(where), version.schema.names)  # else it may have kept other rows then
         wanted = Selection(None, str(where), (number, number + 1))
         return any(some.num_rows for some in read_selection(self.repository, version, wanted))
 
