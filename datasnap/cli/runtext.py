@@ -101,11 +101,13 @@ def code_of(run: RunRecord) -> str:
     if not code.commit:
         return ""
     said = code.commit[:SHORT] + (f" on {code.branch}" if code.branch else "")
-    changed = code.diff.count("\ndiff --git ") + code.diff.startswith("diff --git ")
+    changed = code.diff.count(b"\ndiff --git ") + code.diff.startswith(b"diff --git ")
     if changed:
         said += f", {plural(changed, 'file')} changed"
     if code.untracked:
-        said += f", {len(code.untracked):,} untracked"
+        said += f", {len(code.untracked):,}{'+' * code.unlisted} untracked"
+    if code.cut:
+        said += ", not all of it is recorded"
     return said
 
 

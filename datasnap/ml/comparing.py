@@ -111,7 +111,7 @@ def _of_code(code: Code) -> dict[str, object]:
         "commit": code.commit or None,
         "branch": code.branch or None,
         "remote": code.remote or None,
-        "changes": code.diff or None,
+        "changes": code.diff.decode(errors="backslashreplace") or None,
         "untracked": list(code.untracked) or None,
     }
 

@@ -13,13 +13,16 @@ from importlib.metadata import distributions
 import msgspec
 from blake3 import blake3
 
-#: They decide what a training does, and hold nothing that is secret.
+#: Which devices a process sees: whether it has any decides what a training does.
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+#: They decide what a training does, and hold nothing that is secret. Nor what is another in each
+#: job or process, as RANK: equal environments are to be one.
 VARIABLES = (
-    *("CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"),
-    *("HIP_VISIBLE_DEVICES", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTORCH_CUDA_ALLOC_CONF"),
+    *DEVICES,
+    *("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "PYTORCH_CUDA_ALLOC_CONF"),
+    *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "TF_DETERMINISTIC_OPS", "XLA_FLAGS"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"),
-    *("POLARS_MAX_THREADS", "TF_DETERMINISTIC_OPS", "XLA_FLAGS", "WORLD_SIZE", "RANK"),
-    *("LOCAL_RANK", "SLURM_JOB_ID", "CONDA_DEFAULT_ENV", "LANG", "TZ"),
+    *("POLARS_MAX_THREADS", "WORLD_SIZE", "LANG", "TZ"),
 )
 
 

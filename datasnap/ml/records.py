@@ -51,8 +51,8 @@ class RunRecord:
     Attributes:
         error: why it failed, as `ValueError: no such column`; "": it did not.
         exit_code: of its command; None: it had none, or has not ended.
-        command: its arguments, the program first.
-        folder: the working directory.
+        command: its arguments, the program first; secrets are masked.
+        folder: the working directory; "": it was gone.
         environment: the hash of its `Environment`; see `environment_of`.
         reproduces: the run that it does again; "": none.
         params: nested; metrics: the last value of each.
@@ -320,7 +320,7 @@ def _record(
     reads: tuple[RunRead, ...],
     artifacts: tuple[Artifact, ...],
 ) -> RunRecord:
-    from datasnap.ml.code import Code
+    from datasnap.ml.code import recorded_code
     from datasnap.ml.processes import is_gone
 
     def text(name: str) -> str:
@@ -341,7 +341,7 @@ def _record(
         host=text("host"),
         folder=text("folder"),
         command=msgspec.json.decode(text("command") or "[]", type=tuple[str, ...]),
-        code=msgspec.json.decode(text("code") or "{}", type=Code),
+        code=recorded_code(text("code")),
         environment=text("environment"),
         reproduces=text("reproduces"),
         params=msgspec.json.decode(text("params") or "{}", type=dict[str, object]),

@@ -30,9 +30,10 @@ import msgspec
 from datasnap.errors import DatasnapError, UsageError
 from datasnap.ml import artifacts, reads
 from datasnap.ml.artifacts import Artifact
-from datasnap.ml.code import this_code
+from datasnap.ml.code import this_code, working_folder
 from datasnap.ml.environment import this_environment
 from datasnap.ml.journal import Failure, Journal, Metric, Named, Note, Parameters, Which
+from datasnap.ml.masking import masked, masked_command
 from datasnap.ml.params import plain_params
 from datasnap.ml.processes import host, this_process, user
 from datasnap.ml.recording import Recorder, Row, record_begin
@@ -250,17 +251,17 @@ class Run:
         Raises:
             StorageError, Conflict: its end cannot be recorded.
         """
-        journal, recorder = self._journal, self._recorder
+        journal, recorder, error = self._journal, self._recorder, masked(error)[:_MAX_ERROR]
         if journal is None or _here().active is not self:  # a fork of the process that began it
             return
         self._journal = _here().active = None
         if recorder is None:
             if error:
-                journal.note(Failure(error[:_MAX_ERROR]))
+                journal.note(Failure(error))
             return
         reads.activate(self._outer)
         journal.close()
-        recorder.end(status or ("failed" if error else "finished"), error[:_MAX_ERROR], exit_code)
+        recorder.end(status or ("failed" if error else "finished"), error, exit_code)
         shutil.rmtree(journal.folder, ignore_errors=True)
 
     @property
@@ -275,18 +276,19 @@ class Run:
 
     def _begin(self) -> None:
         repository = self.repository
-        folder, environment = Path.cwd(), this_environment()
+        folder, environment = working_folder(), this_environment()
         code = this_code(folder)
+        command = masked_command(self._command or sys.orig_argv)
         row: Row = {
             "name": self.name or self._called,
             "started": datetime.now(UTC),
             "user": user(),
             "host": host(),
             "process": this_process(),
-            "folder": str(folder),
+            "folder": folder,
             "environment": environment.hash,
             "reproduces": _reproduced() if self._command else None,
-            "command": msgspec.json.encode(list(self._command or sys.orig_argv)).decode(),
+            "command": msgspec.json.encode(command).decode(),
             "params": msgspec.json.encode(self._params).decode(),
             "code": msgspec.json.encode(code).decode(),
         }

@@ -131,13 +131,13 @@ def _origin(run: RunRecord) -> Path:
     )
 
 
-def _git(folder: Path, *words: str, given: str = "") -> None:
+def _git(folder: Path, *words: str, given: bytes = b"") -> None:
     git = shutil.which("git")
     if git is None:
         raise UsageError("git is not installed")
     # Hooks of a checkout are for people.
     command = [git, "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]
-    done = subprocess.run(command, input=given.encode(), capture_output=True, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise DatasnapError(f"git {words[0]} failed: {said[-1] if said else done.returncode}")

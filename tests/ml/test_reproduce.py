@@ -208,7 +208,7 @@ def test_runs_whose_code_or_command_is_not_known_are_refused(
     lost = replace(record, code=msgspec.structs.replace(record.code, commit="1" * 40))
     with pytest.raises(UsageError, match="there is no commit"), worktree_of(lost):
         pass
-    bad = replace(record, code=msgspec.structs.replace(record.code, diff="no diff"))
+    bad = replace(record, code=msgspec.structs.replace(record.code, diff=b"no diff"))
     with pytest.raises(DatasnapError, match="git apply failed"), worktree_of(bad):
         pass
     assert git(project, "worktree", "list").count("\n") == 1

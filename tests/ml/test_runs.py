@@ -532,7 +532,7 @@ def test_the_code_is_the_commit_and_what_differs_from_it(tmp_path: Path) -> None
     (tmp_path / "notes ü.txt").write_text("x")
     datasnap.init(tmp_path)
     dirty = this_code(tmp_path)
-    assert "+lr = 0.2" in dirty.diff
+    assert b"+lr = 0.2" in dirty.diff
     assert dirty.untracked == ("notes ü.txt",)
     (tmp_path / "train.py").write_text("x = 1\n" * 300_000)
     large = this_code(tmp_path)
