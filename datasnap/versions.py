@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasnap.errors import UnknownName
+from datasnap.errors import UnknownName, UsageError
 from datasnap.extras import require
 from datasnap.ml.reads import is_active, note_read
 from datasnap.ml.splits import split
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow as pa
+    from numpy.typing import ArrayLike
 
+    from datasnap.ml.source import Source
     from datasnap.query.selecting import Rows
     from datasnap.repository import Repository
 
@@ -41,6 +43,7 @@ class TableVersion:
     ) -> None:
         self._repository, self.name, self._id, self._snapshot = repository, name, id, snapshot
         self.id, self.snapshot = id.hex(), snapshot.hex()
+        self._sources: dict[tuple[str, ...], Source] = {}
 
     def __repr__(self) -> str:
         return f"<datasnap table {self.name}: {self.row_count:,} rows, {self.id[:12]}>"
@@ -189,6 +192,36 @@ class TableVersion:
         return select_relation(connection, self, self._id, Selection(columns, where, rows))
 
     split = split
+
+    def take(self, indices: ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by their numbers from 0 (from the end, where negative), in the order given.
+
+        Only the pages that hold them are decoded; columns that are asked for again and again are
+        laid out in a cache on this machine (`datasnap.tables.expanded`).
+
+        Args:
+            indices: integers: a list, or an array of NumPy's or Arrow's.
+
+        Raises:
+            UnknownName: the table has no such column.
+            UsageError: there is no such row, or these are no row numbers.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        from datasnap.ml.source import Source
+
+        numbers = np.asarray(indices)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise UsageError("rows are taken by a list of their numbers")
+        names = tuple(self.schema.names if columns is None else columns)
+        source = self._sources.setdefault(names, Source(self, names))
+        try:
+            taken = source.take_rows(numbers.astype(np.int64))
+        except IndexError as error:
+            raise UsageError(f"table '{self.name}' has {self.row_count:,} rows") from error
+        source.note(**{"row numbers": True})
+        return pa.Table.from_batches([taken])
 
     def export(self, path: str | os.PathLike[str], *, progress: Progress = silent) -> None:
         """Write the table to a file; its format follows from the name.

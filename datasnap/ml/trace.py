@@ -55,6 +55,7 @@ class TracedTable:
         columns: None: all, or it is not known.
         splits: the names of the splits that it read of it; empty: it read no split.
         rows: how many the table has; None: nobody can tell any more.
+        erased: rows of that snapshot were purged since; `rows` are those that are left.
         changes: what made it what it was, newest first: some of them.
         more: there were others.
         why: nobody can tell.
@@ -67,6 +68,7 @@ class TracedTable:
     columns: tuple[str, ...] | None
     splits: tuple[str, ...]
     rows: int | None = None
+    erased: bool = False
     changes: tuple[Change, ...] = ()
     more: bool = False
     why: str = ""
@@ -144,11 +146,14 @@ def _table(repository: Repository, reads: Sequence[RunRead]) -> TracedTable:
     )
     try:
         place = open_repository(first.repository) if first.repository else repository
-        rows = place.snapshot(first.snapshot).table(first.table).row_count
-        changes, more = _changes(place, first.snapshot, first.table)
+        place.replaced.refresh()
+        read = SnapshotId(ObjectId(bytes.fromhex(first.snapshot)))
+        now = place.replaced.current(read)
+        rows = place.snapshot(now.hex()).table(first.table).row_count
+        changes, more = _changes(place, now, first.table)
     except DatasnapError as error:
         return replace(found, why=error.message)
-    return replace(found, rows=rows, changes=changes, more=more)
+    return replace(found, rows=rows, erased=now != read, changes=changes, more=more)
 
 
 def split_of(read: RunRead) -> str:
@@ -157,9 +162,10 @@ def split_of(read: RunRead) -> str:
     return str(split.get("name", "")) if isinstance(split, dict) else ""
 
 
-def _changes(repository: Repository, snapshot: str, table: str) -> tuple[tuple[Change, ...], bool]:
+def _changes(
+    repository: Repository, start: SnapshotId, table: str
+) -> tuple[tuple[Change, ...], bool]:
     """What made a table what it is: the newest changes, and the newest imports."""
-    start = SnapshotId(ObjectId(bytes.fromhex(snapshot)))
     found = touches(repository.objects, start, table)
     looked_at = list(_described(islice(found, _LOOKED_AT), table))
     imports = [change for change in looked_at[SHOWN:] if change.sources][:SHOWN]

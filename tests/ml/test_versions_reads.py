@@ -55,6 +55,21 @@ def _plain(table: pa.Table) -> pa.Table:
     )
 
 
+def test_rows_are_taken_by_their_numbers(edited: TableVersion) -> None:
+    whole = edited.to_arrow()
+    count = whole.num_rows
+    for numbers in ([], [3], [count - 1, 0, 70_001, 0], np.arange(60_000, 60_050)):
+        taken = whole.take(pa.array(np.asarray(numbers, np.int64)))
+        assert same(edited.take(numbers), taken)
+        assert same(edited.take(pa.array(numbers, pa.int32()), ["tags"]), taken.select(["tags"]))
+    assert same(edited.take([-1]), whole.slice(count - 1))
+    for wrong in ([count], [-count - 1], [0.5], [[1]], ["a"]):
+        with pytest.raises(UsageError):
+            edited.take(wrong)
+    with pytest.raises(UnknownName, match="nope"):
+        edited.take([1], ["nope"])
+
+
 @given(st.data())
 @settings(max_examples=12)
 def test_any_range_is_that_slice_of_the_table(edited: TableVersion, data: st.DataObject) -> None:
