@@ -215,7 +215,9 @@ class TableVersion:
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
             raise UsageError("rows are taken by a list of their numbers")
         names = tuple(self.schema.names if columns is None else columns)
-        source = self._sources.setdefault(names, Source(self, names))
+        if names not in self._sources:
+            self._sources[names] = Source(self, names)
+        source = self._sources[names]
         try:
             taken = source.take_rows(numbers.astype(np.int64))
         except IndexError as error:

@@ -66,20 +66,17 @@ def rows_by_number(stand: Stand, work: Path, repeats: int) -> Iterator[Figure]:
     """1,000 random rows of all columns, each time others, in process; Lance in a process of its
     own, timed there. The first times ours are found in compressed pages; then the columns are laid
     out on this machine's disk."""
-    from datasnap.ml.source import Source
-
     name, what = stand.dataset.name, f"{_TAKEN:,} random rows × all columns"
     rows = stand.dataset.rows.num_rows
     try:
         with _lance(stand.dataset, work) as theirs, _nothing_laid_out(work):
-            source = Source(datasnap.open(stand.repo).snapshot("main").table("t"))
+            table = datasnap.open(stand.repo).snapshot("main").table("t")
             pairs = []
             for number in range(_TAKES + 2):
                 numbers = np.random.default_rng(100 + number).integers(0, rows, _TAKEN)
-                ours = timed(partial(source.take_rows, numbers))
+                ours = timed(partial(table.take, numbers))
                 pairs.append((theirs(numbers.tolist()), ours))
-                expected = stand.dataset.rows.take(pa.array(numbers)).combine_chunks()
-                if source.take_rows(numbers) != expected.to_batches()[0]:
+                if table.take(numbers) != stand.dataset.rows.take(pa.array(numbers)):
                     raise AssertionError("the rows taken are not those asked for")
     except NoEnvironment as error:
         yield failed(name, what, error)
