@@ -1,24 +1,37 @@
 """The notes of a run: a folder, a file of JSON lines for each process, added to and never changed.
 
-    run.json            which run it is, and of which repository
+    run.json            which run it is, of which repository, and what it began with
     <process>.jsonl     what that process noted: reads, metrics, parameters, how it failed
 
 A line is one write, and a process that was forked begins a file of its own, so lines never mix; a
-line that is not whole yet is left for later.
+line that is not whole yet is left for later. What a line holds is checked as it is read: whatever
+is given out can be recorded. Who writes a file holds a lock on it, so that one can tell when
+nobody does any more.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 _WHICH = "run.json"
 _ENDING = ".jsonl"
+
+#: What a column of 64 bits can hold.
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+#: Microseconds since 1970, in the years that Python knows.
+_Time = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
+#: How a run ends.
+Ending = Literal["finished", "failed", "killed"]
+_Digits = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
 
 
 class Read(msgspec.Struct, frozen=True, tag="read", tag_field="note"):
@@ -32,9 +45,9 @@ class Read(msgspec.Struct, frozen=True, tag="read", tag_field="note"):
     """
 
     repository: str
-    snapshot: str
+    snapshot: _Digits
     table: str
-    table_id: str
+    table_id: _Digits
     columns: tuple[str, ...] | None = None
     details: str = ""
 
@@ -43,14 +56,14 @@ class Metric(msgspec.Struct, frozen=True, tag="metric", tag_field="note"):
     """A metric has a value.
 
     Attributes:
-        value: as text where JSON has no such number: nan, inf.
+        value: as text where JSON has no such number.
         time: microseconds since 1970.
     """
 
     name: str
-    value: float | str
-    step: int | None
-    time: int
+    value: float | Literal["nan", "inf", "-inf"]
+    step: Whole | None
+    time: _Time
 
 
 class Parameters(msgspec.Struct, frozen=True, tag="parameters", tag_field="note"):
@@ -82,7 +95,22 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", tag_field="note"):
     error: str
 
 
-Note = Read | Metric | Parameters | Named | Elsewhere | Failure
+class Ended(msgspec.Struct, frozen=True, tag="ended", tag_field="note"):
+    """The run has ended.
+
+    Attributes:
+        error: why it failed; "": it did not.
+        exit_code: of its command; None: it had none, or nobody knows.
+        time: microseconds since 1970; None: nobody knows.
+    """
+
+    status: Ending
+    error: str = ""
+    exit_code: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    time: _Time | None = None
+
+
+Note = Read | Metric | Parameters | Named | Elsewhere | Failure | Ended
 _notes = msgspec.json.Decoder(Note)
 
 
@@ -92,11 +120,15 @@ class Which(msgspec.Struct, frozen=True):
     Attributes:
         repository: its place.
         prefix: where the packages are of the process that began it.
+        name: what somebody called it; "": nobody did.
+        params: those that it began with.
     """
 
     run: str
     repository: str
     prefix: str
+    name: str = ""
+    params: dict[str, object] = {}
 
 
 class Journal:
@@ -154,6 +186,8 @@ class Journal:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self.folder / name, flags, 0o600)
             self._process = os.getpid()
+            with suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             which = self.which
             if which is not None and which.prefix != sys.prefix:
                 self.note(_elsewhere())
@@ -184,6 +218,29 @@ class Collector:
     def done(self, ends: dict[str, int]) -> None:
         """The notes up to there are kept."""
         self._ends = ends
+
+
+@contextmanager
+def nobody_writes(folder: Path) -> Iterator[bool]:
+    """Whether no process can add to the notes in a folder any more: not this one's, nor any that
+    was forked from those that did. While the block runs, no other gets this answer."""
+    with ExitStack() as held:
+        try:
+            for path in folder.glob(f"*{_ENDING}"):
+                fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def remove_notes(folder: Path) -> None:
+    """Remove a folder of notes, and nothing else that may be in it."""
+    with suppress(OSError):
+        (folder / _WHICH).unlink(missing_ok=True)
+        for path in folder.glob(f"*{_ENDING}"):
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _elsewhere() -> Elsewhere:

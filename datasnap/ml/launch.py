@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasnap.errors import UsageError
+from datasnap.ml.journal import Ending
 from datasnap.ml.run import Run
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 #: Seconds between two looks at what the command has noted.
 _LOOK = 1.0
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+_SCRIPTS = {".py", ".ipynb", ".sh", ".R", ".jl", ".sql"}
+_MODULE = re.compile(r"\w+(\.\w+)*")
 #: Somebody, or the kernel for want of memory, did away with it.
 _KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
@@ -72,15 +76,22 @@ def launch(
 
 
 def _called(command: Sequence[str]) -> str:
-    """What a command is about: the script's name, or else the program's."""
-    scripts = [word for word in command[1:] if not word.startswith("-")]
-    return Path(next(iter(scripts), command[0])).stem
+    """What a command is about: its script or module, whatever starts that; or else what the
+    program is told first, or the program."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        if Path(word).suffix in _SCRIPTS:
+            return Path(word).stem
+        if word == "-m" and _MODULE.fullmatch(following):
+            return following
+        if word == "-c":
+            break
+    first = command[1] if len(command) > 1 else "-"
+    return Path(command[0]).name if first.startswith("-") else Path(first).stem
 
 
 def _wait(command: Sequence[str], run: Run) -> tuple[int, bool]:
     """Run a command to its end; return its code, and whether somebody interrupted it."""
-    with _signals() as signals:
-        process = subprocess.Popen(command)
+    with _signals() as signals, subprocess.Popen(command) as process:  # which waits for it
         signals.process = process
         while True:
             with suppress(subprocess.TimeoutExpired):
@@ -88,7 +99,7 @@ def _wait(command: Sequence[str], run: Run) -> tuple[int, bool]:
             run.collect()
 
 
-def _ended(code: int, interrupted: bool) -> tuple[str, str]:
+def _ended(code: int, interrupted: bool) -> tuple[Ending, str]:
     """The status, and in words why."""
     if code == 0:
         return "finished", ""

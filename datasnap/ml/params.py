@@ -21,7 +21,7 @@ def plain_params(params: object) -> dict[str, object]:
             config; or the path of a YAML, TOML or JSON file.
 
     Raises:
-        UsageError: it has no names. BadInput: of a file.
+        UsageError: it has no names, or one twice. BadInput: of a file.
     """
     if isinstance(params, str | Path):
         return read_params(Path(params))
@@ -72,20 +72,42 @@ def _parsed(path: Path, text: str) -> object:
         raise ValueError(str(error)) from error
 
 
+def plain_text(text: str) -> str:
+    """A text that can be written down: what is none, in the name of a file, becomes visible."""
+    return str.__str__(text).encode("utf-8", "backslashreplace").decode()
+
+
 def _plain(value: Any) -> object:
     """A value as JSON has it; what it has no form for as its text."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool):
         return value
+    # Those of numpy and of enumerations are more than that.
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(value)
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, Mapping):
+        return _plain_mapping(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
         return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
+    if isinstance(value, set | frozenset):  # whose order is another in each process
+        return sorted(map(_plain, value), key=json.dumps)
     return _plain_object(value)
+
+
+def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, object]:
+    made: dict[str, object] = {}
+    for name, inner in value.items():
+        known = plain_text(str(name))
+        if known in made:
+            raise UsageError(f"two parameters are called '{known}'", hint="Rename one of them.")
+        made[known] = _plain(inner)
+    return made
 
 
 def _plain_object(value: Any) -> object:
@@ -101,4 +123,4 @@ def _plain_object(value: Any) -> object:
         return _plain(vars(value))
     if callable(getattr(value, "item", None)) and getattr(value, "shape", None) == ():
         return _plain(value.item())  # a number of numpy or torch
-    return str(value)
+    return plain_text(str(value))

@@ -18,8 +18,8 @@ def this_process() -> str:
 def is_gone(process: str) -> bool:
     """Whether a process is known to be gone. Of one on another machine, or in another container,
     nobody here can tell."""
-    *machine, number, started = process.split("/")
-    if machine != _machine() or not all(machine):
+    *machine, number, started = ["", "", *process.split("/")][-4:]
+    if machine != _machine() or not all(machine) or not number.isdecimal():
         return False
     return _started(int(number)) != started
 

@@ -35,6 +35,8 @@ def _from_environment() -> Journal | None:
 _journal: Journal | None = _from_environment()
 #: Called once for each new read, in the process that the run belongs to.
 _told: Callable[[], None] | None = None
+#: Called before the active run ends in this process.
+_before_end: list[Callable[[], None]] = []
 
 
 def note_read(
@@ -53,7 +55,8 @@ def note_read(
         snapshot: its ID, as 64 hex digits; "": it is not known.
         table_id: the same of the table.
         columns: those that were read; None: all, or it is not known.
-        details: what else there is to say, as plain values: a filter, a split, a receipt.
+        details: what else there is to say, as plain values: a filter, a split, what a
+            loader handed out.
     """
     if _journal is None:
         return
@@ -72,6 +75,17 @@ def is_active() -> bool:
 def current() -> Journal | None:
     """Where the active run's notes go."""
     return _journal
+
+
+def before_end(say: Callable[[], None]) -> None:
+    """Let something be called before a run ends in this process, to note what it has not yet."""
+    _before_end.append(say)
+
+
+def ending() -> None:
+    """The active run is about to end in this process."""
+    for say in _before_end:
+        say()
 
 
 def activate(journal: Journal | None, told: Callable[[], None] | None = None) -> None:

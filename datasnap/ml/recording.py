@@ -11,8 +11,9 @@ import os
 import secrets
 import time
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from datasnap.ml.environment import Environment
 from datasnap.ml.journal import (
     Collector,
     Elsewhere,
+    Ended,
     Failure,
     Journal,
     Metric,
@@ -50,6 +52,7 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _MOST_WAIT = 15.0
 #: Seconds between two batches at least.
 _LEAST_WAIT = 1.0
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 Row = dict[str, object]
 
@@ -61,7 +64,11 @@ def new_id() -> str:
 
 
 def record_begin(repository: Repository, row: Row, environment: Environment) -> str:
-    """Write the first row of a run, and return the ID that it was given."""
+    """Write the first row of a run, and return the ID that it was given.
+
+    Raises:
+        StorageError, Conflict: it cannot be written.
+    """
     id = new_id()
 
     def rows(tx: Transaction) -> tables.Rows:
@@ -83,14 +90,24 @@ class Recorder:
 
     Attributes:
         name, params: as they are now.
-        metrics: the last value of each.
-        reads: what was read, in the order in which it was noted.
+        metrics: the last value of each that was noted.
+        reads: what was read and is recorded, in the order in which it was noted.
         failure: what an exception in a process that joined the run said; "": nothing.
     """
 
     def __init__(
-        self, repository: Repository, id: str, name: str, params: Row, journal: Journal
+        self,
+        repository: Repository,
+        id: str,
+        name: str,
+        params: Row,
+        journal: Journal,
+        *,
+        sequence: int = 0,
     ) -> None:
+        """Args:
+        sequence: the number of the run's last row.
+        """
         self._repository, self._id = repository, id
         self.name, self.params = name, params
         self.metrics: dict[str, float] = {}
@@ -100,7 +117,7 @@ class Recorder:
         self._process = os.getpid()
         self._lock = RLock()
         self._busy = self._warned = False
-        self._sequence = 0
+        self._sequence = sequence
         self._written = time.monotonic() - _LEAST_WAIT
 
     def told(self) -> None:
@@ -117,59 +134,75 @@ class Recorder:
         if self._process != os.getpid():  # one that was forked from it
             return
         try:
-            self._write({})
-        except (DatasnapError, OSError) as error:
+            self._write()
+        except Exception as error:
             if not self._warned:
                 warnings.warn(f"run {self._id} cannot be recorded now: {error}", stacklevel=3)
             self._warned = True
         self._written = time.monotonic()
 
-    def end(self, status: str, error: str, exit_code: int | None) -> None:
+    def end(self, ended: Ended) -> None:
         """Write what is left, and how the run ended.
 
         Raises:
             StorageError, Conflict: it cannot be written.
         """
-        last: Row = {"status": status, "ended": datetime.now(UTC)}
-        if error:
-            last["error"] = error
-        if exit_code is not None:
-            last["exit_code"] = exit_code
-        self._write(last)
+        try:
+            self._write(ended)
+        except (DatasnapError, OSError):
+            raise
+        except Exception as error:  # something that was noted is at fault, and not how it ended
+            warnings.warn(f"run {self._id} was not recorded whole: {error}", stacklevel=3)
+            self._keep([ended])
+
+    def rows(self, notes: Sequence[Note]) -> dict[str, pa.Table]:
+        """The rows that notes become, by table. Snapshots that were read are held first."""
+        metrics = [note for note in notes if isinstance(note, Metric)]
+        metrics.sort(key=lambda metric: metric.time)  # of several processes
+        self.metrics.update((metric.name, float(metric.value)) for metric in metrics)
+        reads = self._new_reads(notes)
+        for read in reads:
+            self._pin(read)
+        rows: dict[str, list[Row]] = {
+            tables.METRICS: [_metric_row(self._id, metric) for metric in metrics],
+            tables.READS: [_read_row(self._id, read) for read in reads],
+        }
+        if changed := self._changes(notes):
+            self._sequence += 1
+            rows[tables.RUNS] = [{**changed, "run": self._id, "seq": self._sequence}]
+        return {name: tables.table_of(name, some) for name, some in rows.items() if some}
 
     def _write_after(self, seconds: float) -> None:
         if time.monotonic() - self._written >= seconds:
             self.write()
 
-    def _write(self, changed: Row) -> None:
+    def _write(self, *more: Note) -> None:
         with self._lock:
             if self._busy:  # what writing reads is no read of the run's
                 return
             self._busy = True
             try:
                 notes, ends = self._collector.new()
-                self._keep(notes, changed)
+                self._keep([*notes, *more])
                 self._collector.done(ends)
             finally:
                 self._busy = False
 
-    def _keep(self, notes: list[Note], changed: Row) -> None:
-        metrics = [note for note in notes if isinstance(note, Metric)]
-        reads = dict.fromkeys(
-            _local(note, self._repository) for note in notes if isinstance(note, Read)
-        )
-        new = [read for read in reads if read not in self.reads]
-        changed = {**self._changes(notes), **changed}
-        if self.failure and "error" in changed:  # it says more than that a command failed
-            changed["error"] = self.failure
-        for read in new:
-            self._pin(read)
-        if metrics or new or changed:
-            self._add(metrics, new, changed, notes)
-        self.reads.update(dict.fromkeys(new))
-        self.metrics.update((metric.name, float(metric.value)) for metric in metrics)
+    def _keep(self, notes: Sequence[Note]) -> None:
+        rows = self.rows(notes)
+        if rows:
+            tables.add(
+                self._repository,
+                lambda tx: {**rows, **environments(self._repository, notes)},
+                f"run {self._id}: {_said(rows)}",
+            )
+        self.reads.update(dict.fromkeys(self._new_reads(notes)))
 
-    def _changes(self, notes: list[Note]) -> Row:
+    def _new_reads(self, notes: Sequence[Note]) -> list[Read]:
+        found = (_local(note, self._repository) for note in notes if isinstance(note, Read))
+        return [read for read in dict.fromkeys(found) if read not in self.reads]
+
+    def _changes(self, notes: Sequence[Note]) -> Row:
         """What notes change in the run's own row."""
         changed: Row = {}
         for note in notes:
@@ -182,31 +215,12 @@ class Recorder:
                 changed["environment"] = note.hash
             elif isinstance(note, Failure):
                 self.failure = note.error
+            elif isinstance(note, Ended):
+                changed |= {"status": note.status, "error": note.error or None}
+                changed |= {"exit_code": note.exit_code, "ended": _time(note.time)}
+        if self.failure and changed.get("error"):  # it says more than that a command failed
+            changed["error"] = self.failure
         return changed
-
-    def _add(
-        self, metrics: list[Metric], reads: list[Read], changed: Row, notes: list[Note]
-    ) -> None:
-        rows: dict[str, list[Row]] = {
-            tables.METRICS: [_metric_row(self._id, metric) for metric in metrics],
-            tables.READS: [_read_row(self._id, read) for read in reads],
-        }
-        if changed:
-            self._sequence += 1
-            rows[tables.RUNS] = [{**changed, "run": self._id, "seq": self._sequence}]
-        made = {name: tables.table_of(name, some) for name, some in rows.items() if some}
-
-        def all_rows(tx: Transaction) -> tables.Rows:
-            found = dict(made)
-            for note in notes:
-                if isinstance(note, Elsewhere):
-                    found |= _environment_rows(self._repository, note.hash, note.content)
-            return found
-
-        parts = {tables.METRICS: "metrics", tables.READS: "reads"}
-        said = [word for name, word in parts.items() if name in made] + sorted(changed)
-        what = str(changed.get("status") or ", ".join(said))
-        tables.add(self._repository, all_rows, f"run {self._id}: {what}")
 
     def _pin(self, read: Read) -> None:
         """Hold the snapshot. Where that cannot be done (it was pruned meanwhile; another
@@ -243,6 +257,15 @@ def _local(read: Read, repository: Repository) -> Read:
     return msgspec.structs.replace(read, repository="" if own else place)
 
 
+def environments(repository: Repository, notes: Iterable[Note]) -> tables.Rows:
+    """The rows of environments that processes note, unless they are known."""
+    found: dict[str, pa.Table] = {}
+    for note in notes:
+        if isinstance(note, Elsewhere):
+            found |= _environment_rows(repository, note.hash, note.content)
+    return found
+
+
 def _environment_rows(repository: Repository, hash: str, content: str) -> dict[str, pa.Table]:
     """The row of an environment, unless there is one."""
     known = tables.read(repository, tables.ENVIRONMENTS, ["environment"])["environment"]
@@ -252,14 +275,31 @@ def _environment_rows(repository: Repository, hash: str, content: str) -> dict[s
     return {tables.ENVIRONMENTS: tables.table_of(tables.ENVIRONMENTS, [row])}
 
 
+def _said(rows: Mapping[str, pa.Table]) -> str:
+    """What rows are about, for the message of the commit."""
+    listed = {"metrics": tables.METRICS, "reads": tables.READS}
+    parts = [word for word, name in listed.items() if name in rows]
+    if tables.RUNS not in rows:
+        return ", ".join(parts)
+    (changed,) = rows[tables.RUNS].to_pylist()
+    if changed["status"]:
+        return str(changed["status"])
+    known = (name for name, value in changed.items() if value is not None)
+    return ", ".join([*parts, *sorted(set(known) - {"run", "seq"})])
+
+
 def _metric_row(run: str, metric: Metric) -> Row:
     return {
         "run": run,
         "name": metric.name,
         "step": metric.step,
         "value": float(metric.value),
-        "time": datetime.fromtimestamp(metric.time / 1_000_000, UTC),
+        "time": _time(metric.time),
     }
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _read_row(run: str, read: Read) -> Row:

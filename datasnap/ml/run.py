@@ -12,8 +12,9 @@ script works the same with and without it.
 
 from __future__ import annotations
 
+import math
+import operator
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -23,22 +24,35 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, SupportsFloat
+from typing import TYPE_CHECKING, Literal, Self, SupportsFloat, SupportsIndex
 
 import msgspec
 
-from datasnap.errors import DatasnapError, UsageError
+from datasnap.errors import UsageError
 from datasnap.ml import artifacts, reads
 from datasnap.ml.artifacts import Artifact
 from datasnap.ml.code import this_code, working_folder
 from datasnap.ml.environment import this_environment
-from datasnap.ml.journal import Failure, Journal, Metric, Named, Note, Parameters, Which
+from datasnap.ml.journal import (
+    Ended,
+    Ending,
+    Failure,
+    Journal,
+    Metric,
+    Named,
+    Note,
+    Parameters,
+    Which,
+    Whole,
+    remove_notes,
+)
+from datasnap.ml.leftover import record_leftovers
 from datasnap.ml.masking import masked, masked_command
-from datasnap.ml.params import plain_params
+from datasnap.ml.params import plain_params, plain_text
 from datasnap.ml.processes import host, this_process, user
 from datasnap.ml.recording import Recorder, Row, record_begin
 from datasnap.places import open_repository
-from datasnap.snapshots.held import held
+from datasnap.snapshots.held import held, real_place
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -114,7 +128,7 @@ class Run:
             called: its name as long as nobody gives it another.
         """
         self._called = called
-        self.id, self.name = "", name
+        self.id, self.name = "", plain_text(name)
         self._params = plain_params(params) if params is not None else {}
         self._repo, self._command = repo, command
         self._journal: Journal | None = None
@@ -137,7 +151,7 @@ class Run:
         said = _said(error)
         try:
             self.finish(error=said)
-        except DatasnapError as failed:
+        except Exception as failed:
             if error is None:
                 raise
             # What went wrong in the block is what matters.
@@ -160,7 +174,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric that was logged."""
-        return {**self._collected().metrics, **self._logged} if self._recorder else self._logged
+        return dict(self._collected().metrics if self._recorder else self._logged)
 
     @property
     def snapshots(self) -> list[str]:
@@ -186,8 +200,7 @@ class Run:
             raise UsageError("this run has ended", hint="Make another: datasnap.run(…)")
         self._outer = reads.current()
         which = self._outer.which if self._outer else None
-        # A command is a run of its own, wherever it is started.
-        if self._outer and which and not here.joined and self._command is None:
+        if self._outer and which and not here.joined and self._belongs_to(which):
             self._join(self._outer, which)
             here.joined = True
         else:
@@ -197,19 +210,20 @@ class Run:
         here.active = self
         return self
 
-    def log(self, metrics: Mapping[str, SupportsFloat], step: int | None = None) -> None:
+    def log(self, metrics: Mapping[str, SupportsFloat], step: SupportsIndex | None = None) -> None:
         """Note values of metrics, by name.
 
         Args:
             step: of the training: which epoch, which batch.
 
         Raises:
-            UsageError: a value is no number; the run is not active.
+            UsageError: a value is no number, or the step no whole one; the run is not active.
         """
-        now = time.time_ns() // 1000
-        values = {name: _number(name, value) for name, value in metrics.items()}
+        whole = None if step is None else _whole(step)
+        values = {plain_text(str(name)): _number(name, value) for name, value in metrics.items()}
+        now = _now()
         for name, value in values.items():
-            self._note(Metric(str(name), _json_number(value), step, now))
+            self._note(Metric(name, _json_number(value), whole, now))
         self._logged.update(values)
         if self._recorder:
             self._recorder.maybe_write()
@@ -241,28 +255,38 @@ class Run:
         """The same for the model that the run made: `datasnap trace` finds the run by it."""
         return self._save(Path(path), name, model=True)
 
-    def finish(self, status: str = "", *, error: str = "", exit_code: int | None = None) -> None:
+    def finish(
+        self, status: Ending | None = None, *, error: str = "", exit_code: int | None = None
+    ) -> None:
         """End it. Doing so again does nothing.
 
         Args:
-            status: finished, failed, killed; "": as the error says.
+            status: None: as the error says.
             error: why it failed; "": it did not.
 
         Raises:
             StorageError, Conflict: its end cannot be recorded.
         """
-        journal, recorder, error = self._journal, self._recorder, masked(error)[:_MAX_ERROR]
+        journal, recorder = self._journal, self._recorder
         if journal is None or _here().active is not self:  # a fork of the process that began it
             return
+        reads.ending()
         self._journal = _here().active = None
+        error = plain_text(masked(error)[:_MAX_ERROR])
         if recorder is None:
             if error:
                 journal.note(Failure(error))
             return
         reads.activate(self._outer)
-        journal.close()
-        recorder.end(status or ("failed" if error else "finished"), error, exit_code)
-        shutil.rmtree(journal.folder, ignore_errors=True)
+        ended = Ended(status or ("failed" if error else "finished"), error, exit_code, _now())
+        try:
+            recorder.end(ended)
+        except BaseException:
+            journal.note(ended)  # for whoever records what is left: `datasnap.ml.leftover`
+            raise
+        finally:
+            journal.close()
+        remove_notes(journal.folder)
 
     @property
     def is_active(self) -> bool:
@@ -276,34 +300,52 @@ class Run:
 
     def _begin(self) -> None:
         repository = self.repository
+        record_leftovers(repository)
         folder, environment = working_folder(), this_environment()
-        code = this_code(folder)
-        command = masked_command(self._command or sys.orig_argv)
+        command = [plain_text(word) for word in masked_command(self._command or sys.orig_argv)]
+        journal = Journal(Path(tempfile.mkdtemp(prefix="datasnap-run-")))
         row: Row = {
             "name": self.name or self._called,
             "started": datetime.now(UTC),
             "user": user(),
             "host": host(),
             "process": this_process(),
-            "folder": folder,
+            "folder": plain_text(folder),
+            "journal": str(journal.folder),
             "environment": environment.hash,
             "reproduces": _reproduced() if self._command else None,
-            "command": msgspec.json.encode(command).decode(),
-            "params": msgspec.json.encode(self._params).decode(),
-            "code": msgspec.json.encode(code).decode(),
+            "command": _json(command),
+            "params": _json(self._params),
+            "code": _json(this_code(folder)),
         }
-        self.id = record_begin(repository, row, environment)
-        self._journal = Journal(Path(tempfile.mkdtemp(prefix=f"datasnap-run-{self.id}-")))
-        self._journal.begin(Which(self.id, repository.url, sys.prefix))
-        self._recorder = Recorder(repository, self.id, self.name, self._params, self._journal)
-        reads.activate(self._journal, self._recorder.told)
+        try:
+            self.id = record_begin(repository, row, environment)
+            which = Which(self.id, repository.url, sys.prefix, self.name, self._params)
+            journal.begin(which)
+        except BaseException:
+            remove_notes(journal.folder)
+            raise
+        self._journal = journal
+        self._recorder = Recorder(repository, self.id, self.name, self._params, journal)
+        reads.activate(journal, self._recorder.told)
+
+    def _belongs_to(self, which: Which) -> bool:
+        """Whether it is part of the run that this process was started in. A command is a run of
+        its own, wherever it is started; so is what is recorded in another place."""
+        if self._command is not None:
+            return False
+        if self._repo is None:
+            return True
+        return real_place(self.repository.url) == real_place(which.repository)
 
     def _join(self, journal: Journal, which: Which) -> None:
-        self.id, self._repo, self._journal = which.run, which.repository, journal
+        self.id, self._journal = which.run, journal
+        self._repo = self._repo or which.repository
         if self.name:
             self._note(Named(self.name))
         if self._params:
             self._note(Parameters(self._params))
+        self._params = {**which.params, **self._params}
 
     def _collected(self) -> Recorder:
         assert self._recorder is not None
@@ -337,14 +379,34 @@ def _number(name: str, value: SupportsFloat) -> float:
     if not isinstance(value, str | bytes):
         try:
             return float(value)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             pass
     raise UsageError(f"the metric '{name}' is no number: {str(value)[:40]!r}")
 
 
-def _json_number(value: float) -> float | str:
+def _whole(step: SupportsIndex) -> int:
+    try:
+        return msgspec.convert(operator.index(step), Whole)
+    except (TypeError, msgspec.ValidationError) as error:
+        raise UsageError(
+            f"a step is a whole number of at most 64 bits, not {str(step)[:40]}"
+        ) from error
+
+
+def _json_number(value: float) -> float | Literal["nan", "inf", "-inf"]:
     """A number as JSON has it; what JSON has none for as text."""
-    return value if abs(value) < float("inf") else str(value)
+    if math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _now() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 def _said(error: BaseException | None) -> str:

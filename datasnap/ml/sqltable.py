@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _TIME = pa.timestamp("us", "UTC")
 _LARGEST = 2**63 - 1
+_LARGEST_FLOAT = int(sys.float_info.max)
 
 
 def runs_table(repository: Repository) -> pa.Table:
@@ -134,7 +136,10 @@ def _nothing(count: int) -> pa.Array:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether SQL can have it as a number."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST_FLOAT)
 
 
 def _text(value: object) -> str:

@@ -28,7 +28,7 @@ from blake3 import blake3
 
 from datasnap.config import cache_folder
 from datasnap.errors import Conflict
-from datasnap.snapshots.objects import Table
+from datasnap.snapshots.objects import SnapshotId, Table
 from datasnap.tables.manifest import arrow_schema
 from datasnap.transaction import Transaction
 
@@ -62,6 +62,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "host": pa.string(),
             "process": pa.string(),
             "folder": pa.string(),
+            # Where its processes note, on the machine that it runs on; see `datasnap.ml.leftover`.
+            "journal": pa.string(),
             "environment": pa.string(),
             "reproduces": pa.string(),
             # JSON, whose form is that of the structs in `datasnap.ml.records`.
@@ -100,6 +102,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "hash": pa.string(),
             "size": pa.int64(),
             "time": _TIME,
+            # Of a folder, as JSON.
+            "files": pa.string(),
             "pieces": pa.list_(pa.binary(32)),
         }
     ),
@@ -161,15 +165,24 @@ def table_of(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMAS[name])
 
 
-def read(repository: Repository, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One of the tables as it is now, in the order in which rows were added; empty, if there is
-    none yet. This is no read that a run would note.
+def read(
+    repository: Repository,
+    name: str,
+    columns: Sequence[str] | None = None,
+    *,
+    at: SnapshotId | None = None,
+) -> pa.Table:
+    """One of the tables, in the order in which rows were added; empty, if there is none yet. This
+    is no read that a run would note.
 
     Columns that the table has not, since an older datasnap made it, are null.
+
+    Args:
+        at: the snapshot that holds it; None: as it is now.
     """
     schema = SCHEMAS[name]
     wanted = schema if columns is None else pa.schema([schema.field(each) for each in columns])
-    manifest = manifest_of(repository, name)
+    manifest = manifest_of(repository, name, at=at)
     if manifest is None:
         return wanted.empty_table()
     stored = arrow_schema(manifest).names
@@ -182,10 +195,14 @@ def read(repository: Repository, name: str, columns: Sequence[str] | None = None
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def manifest_of(repository: Repository, name: str) -> Table | None:
-    """The manifest of one of the tables as it is now; None: there is none yet."""
-    ref = repository.refs.read("run", REF)
-    entry = repository.tree(ref.snapshot).entries.get(name) if ref else None
+def manifest_of(
+    repository: Repository, name: str, *, at: SnapshotId | None = None
+) -> Table | None:
+    """The manifest of one of the tables in a snapshot, or as it is now; None: there is none."""
+    if at is None:
+        ref = repository.refs.read("run", REF)
+        at = ref.snapshot if ref else None
+    entry = repository.tree(at).entries.get(name) if at else None
     return repository.objects.get(entry.id, Table) if entry else None
 
 

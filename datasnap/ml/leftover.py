@@ -1,0 +1,128 @@
+"""What a run noted and did not come to record, since its process was killed: the next process of
+that user on that machine records it, when it lists runs or begins one.
+
+A run has one end. The rows that say so, and those that were missing, are added by one commit, or
+none: of several processes that find a run, all but one find then that it has ended. What the run
+itself had recorded is known by its rows.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from datasnap.ml.tables import Rows
+    from datasnap.repository import Repository
+    from datasnap.transaction import Transaction
+
+
+class _Left(NamedTuple):
+    """A run that its process has left without an end.
+
+    Attributes:
+        journal: the folder of its notes.
+        sequence: the number of its last row.
+    """
+
+    run: str
+    journal: Path
+    sequence: int
+
+
+def record_leftovers(repository: Repository) -> None:
+    """Record what runs have left here. What cannot be recorded now is left for later."""
+    for left in list(_leftovers(repository)):
+        with suppress(Exception):  # whoever lists runs has nothing to do with it
+            _record(repository, left)
+
+
+def _leftovers(repository: Repository) -> Iterator[_Left]:
+    from datasnap.ml import tables
+    from datasnap.ml.processes import is_gone
+
+    columns = ["run", "seq", "status", "process", "journal"]
+    rows = _without_end(tables.read(repository, tables.RUNS, columns)).to_pylist()
+    last = {row["run"]: row["seq"] for row in rows}
+    for row in rows:
+        if row["journal"] and is_gone(row["process"] or "") and _is_own(Path(row["journal"])):
+            yield _Left(row["run"], Path(row["journal"]), last[row["run"]])
+
+
+def _without_end(runs: pa.Table) -> pa.Table:
+    """The rows of runs that have not ended, in order."""
+    import pyarrow.compute as pc
+
+    ended = runs.filter(pc.not_equal(runs["status"], "running"))["run"].combine_chunks()
+    return runs.filter(pc.invert(pc.is_in(runs["run"], ended))).sort_by("seq")
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is there, and this user's. What a record says is what somebody wrote."""
+    try:
+        found = folder.lstat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _record(repository: Repository, left: _Left) -> None:
+    from datasnap.ml import tables
+    from datasnap.ml.journal import Collector, Ended, Journal, nobody_writes, remove_notes
+    from datasnap.ml.recording import Recorder, environments
+    from datasnap.snapshots.held import real_place
+
+    journal = Journal(left.journal)
+    which = journal.which
+    if which is None or which.run != left.run:
+        return
+    if real_place(which.repository) != real_place(repository.url):
+        return  # a copy of the repository that it is recorded in
+    with nobody_writes(left.journal) as alone:
+        if not alone:  # what the run has started goes on
+            return
+        notes, _ = Collector(left.journal).new()
+        if not any(isinstance(note, Ended) for note in notes):
+            notes.append(Ended("killed"))
+        recorder = Recorder(
+            repository, left.run, which.name, which.params, journal, sequence=left.sequence
+        )
+        noted = recorder.rows(notes)
+
+        def missing(tx: Transaction) -> Rows:
+            stored = {name: _of(left.run, tables.read(repository, name)) for name in noted}
+            if set(stored[tables.RUNS]["status"].drop_null().to_pylist()) != {"running"}:
+                return {}  # another process was quicker, or the run was removed
+            rows = {name: _less(table, stored[name]) for name, table in noted.items()}
+            found = {name: table for name, table in rows.items() if table.num_rows}
+            return {**found, **environments(repository, notes)}
+
+        tables.add(repository, missing, f"run {left.run}: left by its process")
+    remove_notes(left.journal)
+
+
+def _of(run: str, table: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return table.filter(pc.equal(table["run"], run))
+
+
+def _less(table: pa.Table, stored: pa.Table) -> pa.Table:
+    """Rows of a table that are not stored yet."""
+    import pyarrow as pa
+
+    there = Counter(map(repr, stored.to_pylist()))
+    missing = []
+    for row in table.to_pylist():
+        if there[repr(row)]:
+            there[repr(row)] -= 1
+        else:
+            missing.append(row)
+    return pa.Table.from_pylist(missing, schema=table.schema)
