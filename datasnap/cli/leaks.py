@@ -21,6 +21,7 @@ from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
     from datasnap.ml.leaks import Example, Leak, Leaks, Seen
+    from datasnap.ml.splits import Split
     from datasnap.repository import Repository
     from datasnap.versions import TableVersion
 
@@ -50,6 +51,23 @@ def leaks(
         list[str] | None,
         typer.Option("--table", "-t", metavar="TABLE", help="… of this table alone."),
     ] = None,
+    skip_tests: Annotated[
+        bool,
+        typer.Option("--skip-tests", help="… but for reads that may have been for testing."),
+    ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="NAME=SHARE",
+            help="Test with this split of TEST: test=0.2, as split('test', 0.2) in Python.",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="COLUMNS", help="… by these  [default: the key]"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="… with this seed.")] = 0,
     on: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,15 +87,18 @@ def leaks(
     that was copied often got another one. --on ID finds rows with the same key, whatever else they
     say. Nulls are equal, and numbers of the same value in columns of different types.
 
-    With --trained, what was read to test a model is no leak: TEST itself as it is, and splits that
-    are called test or validation. Filters and ranges that a run read by are heeded.
+    With --trained, filters and ranges that a run read by are heeded. Only the split that is tested
+    (--split) is no leak, where a run read it as a test, beside a split to train on. What else may
+    have been read for testing, as TEST itself or splits called validation, counts and is marked.
     """
     from datasnap.ml.leaks import find_leaks
 
     if in_history is not None and trained:
         raise UsageError("give one of --in-history and --trained")
-    if table and not trained:
-        raise UsageError("--table goes with --trained")
+    if (table or skip_tests) and not trained:
+        raise UsageError(f"{'--table' if table else '--skip-tests'} goes with --trained")
+    if (by is not None or seed) and split is None:
+        raise UsageError(f"{'--seed' if by is None else '--by'} goes with --split")
     alone = in_history is not None or trained
     if len(tables) != (1 if alone else 2):
         wanted = "TEST alone" if alone else "TRAIN and TEST"
@@ -86,8 +107,10 @@ def leaks(
             hint="datasnap leaks train@main test@main",
         )
     repository = the_repository()
-    test = repository.table(tables[-1])
+    whole = repository.table(tables[-1])
+    test = whole if split is None else _split(whole, split, by, seed)
     seen = _seen(repository, tables[0], test, in_history, table if trained else None, trained)
+    seen = [one for one in seen if not (skip_tests and one.for_testing)]
     columns = [name for part in on or () for name in part.split(",")] or None
     with progress_bar() as progress:
         found = find_leaks(seen, test, on=columns, progress=progress)
@@ -99,10 +122,19 @@ def leaks(
         raise typer.Exit(1)
 
 
+def _split(table: TableVersion, named: str, by: str | None, seed: int) -> Split:
+    name, _, share = named.partition("=")
+    try:
+        part = float(share)
+    except ValueError as error:
+        raise UsageError(f"'{named}' is no split and its share", hint="--split test=0.2") from error
+    return table.split(name, part, by=by.split(",") if by is not None else None, seed=seed)
+
+
 def _seen(
     repository: Repository,
     train: str,
-    test: TableVersion,
+    test: TableVersion | Split,
     in_history: str | None,
     tables: list[str] | None,
     trained: bool,
@@ -118,7 +150,6 @@ def _seen(
 
 def _say(found: Leaks, limit: int) -> None:
     where = plural(found.searched, "version")
-    count = len(found.rows)
     if found.skipped:
         gone = sum(seen.gone for seen in found.skipped)
         why = [f"{gone:,} whose data were let go"] if gone else []
@@ -130,21 +161,10 @@ def _say(found: Leaks, limit: int) -> None:
     if not found.searched:
         say("[yellow]Nothing to look in:[/] no version of another table")
         return
-    if not count:
+    if not found.found:
         say(f"[green]✓[/] none of {plural(found.tested, 'row')} of {_name(found.test)} in {where}")
         return
-    share = f"{100 * count / found.tested:.3g} %"
-    rows = f"{count:,} of {plural(found.tested, 'row')}"
-    others = ", ".join(dict.fromkeys(plain(leak.seen.table.name) for leak in found.found))
-    say(f"[red]✗[/] {rows} ({share}) of {_name(found.test)} stand in {others}")
-    by_runs = any(leak.seen.runs for leak in found.found)
-    print_table(
-        [">rows", "=table", "=snapshot", *(["runs", "models"] if by_runs else [])],
-        [_found(leak, by_runs) for leak in found.found],
-    )
-    on = list(dict.fromkeys(leak.on for leak in found.found))
-    for columns in on:
-        say(f"[dim]Equal in[/] {plain(', '.join(columns))}")
+    _say_where(found)
     examples = found.examples(limit)
     if examples:
         print_table(
@@ -159,16 +179,53 @@ def _say(found: Leaks, limit: int) -> None:
                 for leak, example in examples
             ],
         )
-    hint("Splits by a hash of the key never share a key: table.split(…) in Python")
+    if any(leak.seen.for_testing for leak in found.found):
+        hint("Leave out what may have been read for testing: --skip-tests")
+    else:
+        hint("Splits by a hash of the key never share a key: table.split(…) in Python")
 
 
-def _found(leak: Leak, by_runs: bool) -> list[str]:
+def _say_where(found: Leaks) -> None:
+    """How many rows stand where, and by which columns they were compared."""
+    sure = [leak for leak in found.found if not leak.seen.for_testing]
+    doubtful = [leak for leak in found.found if leak.seen.for_testing]
+    if sure:
+        say(f"[red]✗[/] {_stand_in(found, sure)}")
+    if doubtful:
+        say(f"[yellow]?[/] {_stand_in(found, doubtful)}, which may have been read for testing")
+    by_runs = any(leak.seen.runs for leak in found.found)
+    print_table(
+        [
+            *(">rows", "=table", "=snapshot"),
+            *(["runs", "models"] if by_runs else []),
+            *(["read for testing"] if doubtful else []),
+        ],
+        [_found(leak, by_runs, bool(doubtful)) for leak in found.found],
+    )
+    for on, left_out in dict.fromkeys((leak.on, leak.left_out) for leak in found.found):
+        say(f"[dim]Equal in[/] {plain(', '.join(on))}")
+        if left_out:
+            names = plain(", ".join(left_out))
+            say(f"[yellow]Not compared, of types that have no values in common:[/] {names}")
+
+
+def _stand_in(found: Leaks, leaks: list[Leak]) -> str:
+    from datasnap.ml.leaks import rows_in
+
+    count = len(rows_in(leaks))
+    share = f"{100 * count / found.tested:.3g} %"
+    others = ", ".join(dict.fromkeys(plain(leak.seen.table.name) for leak in leaks))
+    rows = f"{count:,} of {plural(found.tested, 'row')} ({share})"
+    return f"{rows} of {_name(found.test)} stand in {others}"
+
+
+def _found(leak: Leak, by_runs: bool, with_doubt: bool) -> list[str]:
     seen = leak.seen
     cells = [f"{len(leak.test_rows):,}", seen.table.name, seen.table.snapshot[:SHORT]]
     if by_runs:
         cells.append(", ".join(f"{run.id} {run.name}" for run in seen.runs))
         cells.append(", ".join(run.model.name for run in seen.runs if run.model is not None))
-    return cells
+    return [*cells, "perhaps" if seen.for_testing else ""] if with_doubt else cells
 
 
 def _name(table: TableVersion) -> str:
@@ -192,7 +249,12 @@ def _as_json(found: Leaks, limit: int) -> dict[str, Any]:
         "searched": found.searched,
         "skipped": [_seen_as_json(seen) for seen in found.skipped],
         "found": [
-            {**_seen_as_json(leak.seen), "on": leak.on, "rows": len(leak.test_rows)}
+            {
+                **_seen_as_json(leak.seen),
+                "on": leak.on,
+                "not_compared": leak.left_out,
+                "rows": len(leak.test_rows),
+            }
             for leak in found.found
         ],
         "examples": [_example_as_json(*each) for each in found.examples(limit)],
@@ -205,6 +267,7 @@ def _seen_as_json(seen: Seen) -> dict[str, Any]:
         "snapshot": seen.table.snapshot,
         "where": seen.where,
         "range": seen.rows,
+        "for_testing": seen.for_testing,
         "gone": seen.gone,
         "runs": [
             {

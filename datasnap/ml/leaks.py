@@ -4,15 +4,17 @@
     find_leaks(versions_of(repo, spec), test)  … or ever stood in it: all versions in a history
     find_leaks(trained_on(repo, test), test)   … or in anything that a recorded run read
 
+(`versions_of` and `trained_on` are of `datasnap.ml.seen`, and can be had from here.)
 Rows are compared by all columns that both tables have, by name, but for their keys: a row that was
 copied often got a key of its own. `on` names others: the key, to find one that was corrected since.
-A segment that many versions have is read once.
+Columns whose types have no values in common are left out, and named. A segment that many versions
+have is read once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,42 +23,19 @@ import pyarrow as pa
 
 from datasnap.diff.sides import Side
 from datasnap.errors import BadQuery, UnknownName, UsageError
-from datasnap.history.walk import touches
 from datasnap.ml.equalrows import Matches, Reader, common_type, equal_rows
-from datasnap.ml.load import locate
 from datasnap.ml.order import Numbers, cumulative
-from datasnap.ml.source import Pinned, Source, open_pinned
+from datasnap.ml.seen import Seen, trained_on, versions_of
+from datasnap.ml.source import Source
 from datasnap.ml.splits import Split
-from datasnap.ml.trace import split_of
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import FieldId
 from datasnap.tables.manifest import View, chunk_of, fields_by_name, stored_types, table_views
 
 if TYPE_CHECKING:
-    from datasnap.ml.records import RunRead, RunRecord
-    from datasnap.repository import Repository
     from datasnap.versions import TableVersion
 
-#: Splits of these names are read to test a model, not to train it.
-_HELD_OUT = ("test", "validation", "valid", "val", "dev", "holdout")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Rows that a model may have seen: of a table at a snapshot.
-
-    Attributes:
-        where: only those for which this SQL condition is true.
-        rows: only those from one number to another.
-        runs: who read them.
-        gone: the table's data were let go (`prune`, `purge`), so nobody can look.
-    """
-
-    table: TableVersion
-    where: str | None = None
-    rows: tuple[int, int] | None = None
-    runs: tuple[RunRecord, ...] = ()
-    gone: bool = False
+__all__ = ["Example", "Leak", "Leaks", "Seen", "find_leaks", "trained_on", "versions_of"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +44,14 @@ class Leak:
 
     Attributes:
         on: the columns by which they were compared.
+        left_out: those that both have too, of types that cannot be compared.
         test_rows: their numbers in the test's table, rising; train_rows: of each, the number of an
             equal row in the other.
     """
 
     seen: Seen
     on: tuple[str, ...]
+    left_out: tuple[str, ...]
     test_rows: Numbers = field(repr=False)
     train_rows: Numbers = field(repr=False)
 
@@ -90,11 +71,14 @@ class Example(NamedTuple):
 class Leaks:
     """What `find_leaks` found.
 
+    Of what runs read, some may have been for testing (`Seen.for_testing`): rows that stand there
+    count, too.
+
     Attributes:
         tested: how many rows the test has.
         searched: how many versions of tables were looked at.
         found: those that have rows of the test.
-        skipped: those that are gone, lack a column, or have one that cannot be compared.
+        skipped: those that are gone, or have no columns that can be compared, or not all of `on`.
     """
 
     test: TableVersion
@@ -106,8 +90,7 @@ class Leaks:
     @cached_property
     def rows(self) -> Numbers:
         """The numbers of all rows of the test that stand elsewhere, rising."""
-        found = [leak.test_rows for leak in self.found]
-        return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
+        return rows_in(self.found)
 
     def examples(self, limit: int = 5) -> list[tuple[Leak, Example]]:
         """A few of them, each with where it was found first."""
@@ -119,6 +102,11 @@ class Leaks:
             shown += [(leak, example) for example in _examples(self.test, leak, chosen)]
             told |= set(leak.test_rows[chosen].tolist())
         return shown
+
+
+def rows_in(found: Iterable[Leak]) -> Numbers:
+    """The numbers of the test's rows that some leaks have, rising."""
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *(leak.test_rows for leak in found)]))
 
 
 def find_leaks(
@@ -143,87 +131,24 @@ def find_leaks(
     seen = _as_seen(train)
     wanted = _rows_of(test) if isinstance(test, Split) else None
     table = test.table if isinstance(test, Split) else test
-    groups: dict[_Compared, list[Seen]] = {}
+    groups: dict[tuple[str, _Compared], list[Seen]] = {}
     skipped = []
     for one in seen:
         compared = None if one.gone else _compared(one.table, table, on)
         if compared is None:
             skipped.append(one)
         else:
-            groups.setdefault(compared, []).append(one)
+            groups.setdefault((one.table.repository.url, compared), []).append(one)
     if skipped and not groups and not any(one.gone for one in skipped):
         raise _incomparable(seen[0].table, table, on)
     found = {
         id(leak.seen): leak
-        for compared, versions in groups.items()
+        for (_, compared), versions in groups.items()
         for leak in _search(compared, versions, table, wanted, progress)
     }
     tested = table.row_count if wanted is None else len(wanted)
     leaks = tuple(found[id(one)] for one in seen if id(one) in found)
     return Leaks(table, tested, len(seen) - len(skipped), leaks, tuple(skipped))
-
-
-def versions_of(repository: Repository, spec: str) -> list[Seen]:
-    """All versions of a table in the history of a ref, newest first; `rides` alone: of HEAD.
-
-    Raises:
-        UnknownName: there never was such a table.
-    """
-    from datasnap.versions import TableVersion
-
-    name, _, revision = spec.partition("@")
-    versions: dict[str, TableVersion] = {}
-    for touch in touches(repository.objects, repository.resolve(revision or "HEAD"), name):
-        if touch.after is not None:
-            # The oldest snapshot that has it: who brought it.
-            versions[touch.after.hex()] = TableVersion(repository, name, touch.after, touch.id)
-    return [Seen(version) for version in versions.values()]
-
-
-def trained_on(
-    repository: Repository, test: TableVersion, *, tables: Sequence[str] = ()
-) -> list[Seen]:
-    """What recorded runs read of the repository, newest first: of each read the rows that its
-    filter and range chose. Without what runs read to test their models: the test's own table as it
-    is, and splits that are named so.
-
-    Args:
-        tables: only these; none: all.
-    """
-    readers: dict[tuple[object, ...], tuple[RunRead, list[RunRecord]]] = {}
-    for run in repository.runs():
-        for read in run.reads:
-            other = read.repository or not read.snapshot or (tables and read.table not in tables)
-            if not other and read.table_id != test.id and split_of(read) not in _HELD_OUT:
-                where, rows = read.details.get("where"), read.details.get("rows")
-                # A filter may be about other tables of the snapshot.
-                within = read.snapshot if where else ""
-                key = read.table, read.table_id, where, str(rows), within
-                _, of_it = readers.setdefault(key, (read, []))
-                if run not in of_it:
-                    of_it.append(run)
-    return [_seen_by(repository, read, tuple(of_it)) for read, of_it in readers.values()]
-
-
-def _seen_by(repository: Repository, read: RunRead, runs: tuple[RunRecord, ...]) -> Seen:
-    where, rows = read.details.get("where"), read.details.get("rows")
-    pinned = Pinned(repository.url, read.snapshot, read.table, read.table_id, ())
-    seen = Seen(
-        open_pinned(repository, pinned),
-        str(where) if where else None,
-        (int(rows[0]), int(rows[1])) if isinstance(rows, list) else None,
-        runs,
-    )
-    located = locate(repository, read.snapshot)
-    if located is None or located.id in repository.objects.pruned.ids:
-        return replace(seen, gone=True)
-    if located.replaced is None:
-        return seen
-    left = repository.snapshot(located.id.hex())
-    if read.table not in left.tables:
-        return replace(seen, gone=True)
-    # Rows went from it: they have other numbers now.
-    return replace(seen, table=left.table(read.table), rows=None)
 
 
 class _Column(NamedTuple):
@@ -236,7 +161,11 @@ class _Column(NamedTuple):
     type: pa.DataType
 
 
-_Compared = tuple[_Column, ...]
+class _Compared(NamedTuple):
+    """By what two tables are compared; see `Leak`."""
+
+    columns: tuple[_Column, ...]
+    left_out: tuple[str, ...]
 
 
 def _as_seen(train: TableVersion | Split | Sequence[Seen]) -> list[Seen]:
@@ -254,18 +183,24 @@ def _compared(
     for name in on or ():
         if name not in ours:
             raise UnknownName("column", name, ours)
-    found = {}
-    for name in ours if on is None else on:
-        if name in theirs:
-            mine, other = ours[name], theirs[name]
-            type = common_type(our_types[mine], their_types[other])
-            if type is not None:
-                found[name] = _Column(name, mine, other, their_types[other], type)
+    found, left_out = {}, []
+    for name in (name for name in (ours if on is None else on) if name in theirs):
+        mine, other = ours[name], theirs[name]
+        type = common_type(our_types[mine], their_types[other])
+        if type is None:
+            left_out.append(name)
+        else:
+            found[name] = _Column(name, mine, other, their_types[other], type)
     if on is not None:
-        return tuple(found.values()) if found and len(found) == len(set(on)) else None
+        whole = bool(found) and len(found) == len(set(on))
+        return _Compared(tuple(found.values()), ()) if whole else None
     keys = {*test.key, *train.key}
     others = tuple(column for name, column in found.items() if name not in keys)
-    return others or tuple(found.values()) or None
+    left_out = [name for name in left_out if name not in keys]
+    if others:
+        return _Compared(others, tuple(left_out))
+    # Equal keys alone say nothing where the rest is there, and cannot be compared.
+    return _Compared(tuple(found.values()), ()) if found and not left_out else None
 
 
 def _incomparable(
@@ -289,8 +224,9 @@ def _search(
     progress: Progress,
 ) -> Iterable[Leak]:
     """The leaks of versions that are compared by the same columns."""
-    types = tuple(column.type for column in compared)
-    fields = tuple(column.field for column in compared)
+    columns = compared.columns
+    types = tuple(column.type for column in columns)
+    fields = tuple(column.field for column in columns)
     views: dict[object, View] = {}
     numbers: dict[object, int] = {}
     made_of: list[list[int]] = []
@@ -307,22 +243,21 @@ def _search(
     own_views = list(table_views(test.repository.objects, test.manifest))
     own = Side(test.repository.scanner, test.manifest, own_views)
     matches = equal_rows(
-        Reader(own, tuple(column.test for column in compared), types),
+        Reader(own, tuple(column.test for column in columns), types),
         Reader(side, fields, types),
         wanted=wanted,
         progress=progress,
     )
     rows = [view.segment.rows for view in views.values()]
-    names = tuple(column.name for column in compared)
     for version, segments in zip(versions, made_of, strict=True):
         starts = cumulative([rows[segment] for segment in segments])
-        leak = _leak(version, names, matches, segments, starts)
+        leak = _leak(version, compared, matches, segments, starts)
         if leak.test_rows.size:
             yield leak
 
 
 def _leak(
-    seen: Seen, on: tuple[str, ...], matches: Matches, segments: Sequence[int], starts: Numbers
+    seen: Seen, compared: _Compared, matches: Matches, segments: Sequence[int], starts: Numbers
 ) -> Leak:
     """What one version has of the matches.
 
@@ -341,7 +276,8 @@ def _leak(
     classes, first = np.unique(matches.other_classes[at], return_index=True)
     ours = np.isin(matches.classes, classes)
     theirs = numbers[first][np.searchsorted(classes, matches.classes[ours])]
-    return Leak(seen, on, matches.rows[ours], theirs)
+    on = tuple(column.name for column in compared.columns)
+    return Leak(seen, on, compared.left_out, matches.rows[ours], theirs)
 
 
 def _chosen(seen: Seen, numbers: Numbers) -> np.ndarray:

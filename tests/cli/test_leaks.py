@@ -75,12 +75,48 @@ def test_runs_and_their_models_are_named(work: Repository, shell: Shell) -> None
     assert "Nothing to look in" in shell("leaks", "test", "--trained", "-t", "other")
 
 
+def test_a_split_is_tested_and_what_may_have_been_a_test_is_marked(
+    work: Repository,
+    shell: Shell,  # noqa: F811
+) -> None:
+    table = work.table("train")
+    parts = table.split({"train": 0.7, "test": 0.3}, by="id", seed=2)
+    count = parts["test"].count()
+    with datasnap.run("right", repo=work):
+        parts["train"].to_arrow()
+        parts["test"].to_arrow()
+    asked = ["leaks", "train", "--trained", "--split", "test=0.3", "--by", "id", "--seed", "2"]
+    assert f"✓ none of {count} rows" in shell(*asked)
+    with datasnap.run("tested", repo=work):
+        parts["test"].to_arrow()
+    head, columns, row, *_ = shell(*asked, code=1).splitlines()
+    assert head.startswith(f"? {count} of {count} rows (100 %) of train@")
+    assert head.endswith("stand in train, which may have been read for testing")
+    assert columns.endswith("read for testing") and row.endswith("perhaps")
+    assert "✓ none of" in shell(*asked, "--skip-tests")
+    with datasnap.run("all", repo=work):
+        table.to_arrow()
+    said = json.loads(shell(*asked, "--skip-tests", "--json", code=1))
+    assert said["tested"] == said["leaked"] == count
+    assert [run["name"] for run in said["found"][0]["runs"]] == ["all"]
+
+
+def test_columns_that_cannot_be_compared_are_named(work: Repository, shell: Shell) -> None:  # noqa: F811
+    write(work, "texts", pa.table({"x": ["0.75"], "name": ["n 3"]}))
+    said = shell("leaks", "texts", "test", code=1)
+    assert "Not compared, of types that have no values in common: x" in said
+
+
 def test_options_that_make_no_sense_are_refused(work: Repository, shell: Shell) -> None:  # noqa: F811
     for arguments in (
         ["leaks", "test"],
         ["leaks", "train", "test", "--trained"],
         ["leaks", "test", "--trained", "--in-history", "train"],
         ["leaks", "train", "test", "--table", "train"],
+        ["leaks", "train", "test", "--skip-tests"],
+        ["leaks", "train", "test", "--by", "id"],
+        ["leaks", "train", "test", "--split", "test"],
+        ["leaks", "train", "test", "--split", "val=0.1"],
     ):
         shell(*arguments, code=2)
         assert shell.errors.startswith("error: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ from datasnap.errors import UnknownName, UsageError
 from datasnap.lifecycle.policy import Policy
 from datasnap.ml.leaks import Leaks, find_leaks, trained_on, versions_of
 from datasnap.ml.records import release
+from datasnap.ml.splits import Split
 from datasnap.repository import Repository
+from datasnap.versions import TableVersion
 
 from ..conftest import write
 
@@ -163,10 +166,112 @@ def test_the_runs_that_saw_a_row_of_the_test_are_named(repo: Repository) -> None
     with repo.transaction("main") as tx:
         tx.delete("rides", "id = 4")
     assert leaks(repo, "rides", "test").rows.tolist() == [1]
-    found = find_leaks(trained_on(repo, test), test)
-    told = {run.name: leak.test_rows.tolist() for leak in found.found for run in leak.seen.runs}
-    assert told == {"all": [0, 1], "few": [0]}
+    assert told(repo, test) == [
+        ("few", [0], False),
+        ("all", [0, 1], False),
+        ("none", [0, 1], True),
+        ("few", [0, 1, 2], True),  # the test's own table: it may have been trained on
+    ]
     assert trained_on(repo, test, tables=["other"]) == []
+
+
+def told(repo: Repository, test: TableVersion | Split) -> list[tuple[str, list[int], bool]]:
+    """Of each run and table that it read the rows that the test has, too; whether it may have been
+    for testing."""
+    found = find_leaks(trained_on(repo, test), test).found
+    return [
+        (run.name, leak.test_rows.tolist(), leak.seen.for_testing)
+        for leak in found
+        for run in leak.seen.runs
+    ]
+
+
+def test_a_copy_of_the_test_that_was_trained_on_is_found(repo: Repository) -> None:
+    data = pa.table({"id": [1, 2, 3], "x": [1.0, 2.0, 3.0]})
+    write(repo, "train", data, key="id")
+    write(repo, "test", data, key="id")
+    assert repo.table("train").id == repo.table("test").id
+    with datasnap.run("gbm", repo=repo):
+        repo.table("train").to_arrow()
+    assert told(repo, repo.table("test")) == [("gbm", [0, 1, 2], False)]
+
+
+def test_who_read_all_of_a_table_trained_on_its_test_split(repo: Repository) -> None:
+    write(repo, "rides", pa.table({"id": np.arange(200)}), key="id")
+    table = repo.table("rides")
+    parts = table.split({"train": 0.8, "validation": 0.1, "test": 0.1})
+    rows = parts["test"].to_arrow()["id"].to_pylist()
+    with datasnap.run("right", repo=repo):
+        parts["train"].to_arrow()
+        parts["test"].to_arrow()
+    with datasnap.run("by hand", repo=repo):
+        parts["train"].to_arrow()
+        table.to_arrow(where="id > 10")
+    with datasnap.run("only", repo=repo):
+        parts["test"].to_arrow()
+    with datasnap.run("other seed", repo=repo):
+        table.split("train", 0.9, seed=1).to_arrow()
+        table.split("test", 0.1, seed=1).to_arrow()
+    other = table.split({"train": 0.9, "test": 0.1}, seed=1)
+    seeds = [set(part.to_arrow()["id"].to_pylist()) for part in other.values()]
+    assert told(repo, parts["test"]) == [
+        ("other seed", [row for row in rows if row in seeds[0]], False),
+        ("by hand", [row for row in rows if row > 10], False),
+        ("other seed", [row for row in rows if row in seeds[1]], True),
+        ("only", rows, True),  # it may have tested a model of another run
+    ]
+
+
+def test_a_model_was_trained_on_something_that_its_run_read(
+    repo: Repository, tmp_path: Path
+) -> None:
+    write(repo, "t", pa.table({"id": np.arange(50)}), key="id")
+    (tmp_path / "model").write_bytes(b"weights")
+    test = repo.table("t").split("test", 0.3)
+    with datasnap.run("wrong", repo=repo) as run:
+        test.to_arrow()
+        run.save_model(tmp_path / "model")
+    assert [(name, sure) for name, _, sure in told(repo, test)] == [("wrong", False)]
+
+
+def test_splits_for_testing_are_known_by_a_word_in_their_names(repo: Repository) -> None:
+    write(repo, "t", pa.table({"id": [1, 2, 3]}), key="id")
+    write(repo, "test", pa.table({"id": [2]}), key="id")
+    names = {
+        "for tests": ["Test", "test_set", "evalSet", "hold-out", "VAL2"],
+        "to train": ["train", "latest", "fold1", "train_dev"],
+    }
+    for run, splits in names.items():
+        with datasnap.run(run, repo=repo):
+            for name in splits:
+                repo.table("t").split({name: 1.0})[name].to_arrow()
+    marked = [(run, is_one) for run, _, is_one in told(repo, repo.table("test"))]
+    assert marked == [("to train", False), ("for tests", True)]
+
+
+def test_what_was_read_of_another_repository_counts_while_it_is_there(
+    repo: Repository, tmp_path: Path
+) -> None:
+    other = datasnap.init(tmp_path / "other")
+    for each in (repo, other):
+        write(each, "test", pa.table({"x": [5, 6]}))
+    write(other, "data", pa.table({"x": [6]}))
+    with datasnap.run("far", repo=repo):
+        other.table("data").to_arrow()
+    test = repo.table("test")
+    assert told(repo, test) == [("far", [1], False)]
+    (tmp_path / "other").rename(tmp_path / "elsewhere")
+    found = find_leaks(trained_on(repo, test), test)
+    assert [(seen.table.name, seen.gone) for seen in found.skipped] == [("data", True)]
+
+
+def test_a_filter_by_chance_may_have_kept_any_row(repo: Repository) -> None:
+    write(repo, "t", pa.table({"x": np.arange(40)}))
+    write(repo, "test", pa.table({"x": np.arange(40)}))
+    with datasnap.run("some", repo=repo):
+        repo.table("t").to_arrow(where="random() < 0.5")
+    ((_, rows, _),) = told(repo, repo.table("test"))
+    assert rows == list(range(40))
 
 
 def test_splits_of_one_table_are_compared_by_their_rows(repo: Repository) -> None:
@@ -184,7 +289,14 @@ def test_splits_of_one_table_are_compared_by_their_rows(repo: Repository) -> Non
 def test_what_cannot_be_compared_is_refused_or_named(repo: Repository) -> None:
     write(repo, "a", pa.table({"x": [1], "s": ["1"]}))
     write(repo, "b", pa.table({"x": [1], "s": [1], "z": [0]}))
-    assert leaks(repo, "a", "b").found[0].on == ("x",)
+    (leak,) = leaks(repo, "a", "b").found
+    assert (leak.on, leak.left_out) == (("x",), ("s",))
+    # A key alone says nothing of rows whose values cannot be compared.
+    write(repo, "k", pa.table({"id": [1], "s": ["1"]}), key="id")
+    write(repo, "l", pa.table({"id": [1], "s": [1]}), key="id")
+    with pytest.raises(UsageError, match="no columns to compare"):
+        leaks(repo, "k", "l")
+    assert leaks(repo, "k", "l", on=["id"]).rows.tolist() == [0]
     with pytest.raises(UsageError, match="'s' is string in one and int64 in the other"):
         leaks(repo, "a", "b", on=["x", "s"])
     with pytest.raises(UnknownName, match="unknown column 'z'"):
