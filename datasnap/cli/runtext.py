@@ -48,7 +48,7 @@ def show_comparison(found: RunComparison, *, everything: bool) -> None:
     """Two runs side by side: what differs, or everything."""
 
     def chosen(pairs: Iterable[Pair]) -> list[Pair]:
-        return [pair for pair in pairs if everything or pair.differs]
+        return [pair for pair in pairs if everything or not pair.same]
 
     for letter, run in (("a", found.a), ("b", found.b)):
         said = f"[dim]{letter}[/]  [yellow]{run.id}[/]  {status(run)}  {when(run.started)}"
@@ -65,21 +65,18 @@ def show_comparison(found: RunComparison, *, everything: bool) -> None:
 
 
 def comparison_json(found: RunComparison) -> dict[str, object]:
-    """The same for programs: everything, and whether it differs."""
-
-    def listed(pairs: Iterable[Pair]) -> list[dict[str, object]]:
-        return [{"name": p.name, "a": p.a, "b": p.b, "differs": p.differs} for p in pairs]
+    """The same for programs: everything, and whether it is the same."""
 
     return {
         "a": as_json(found.a),
         "b": as_json(found.b),
-        "params": listed(found.params),
-        "metrics": listed(found.metrics),
+        "params": found.params,
+        "metrics": found.metrics,
         "data": found.data,
-        "code": listed(found.code),
+        "code": found.code,
         "commits": found.commits,
         "files": found.files,
-        "environment": listed(found.environment),
+        "environment": found.environment,
     }
 
 
@@ -159,7 +156,7 @@ def _data(tables: Sequence[TablePair]) -> None:
         return
     say("\n[dim]data[/]")
     for table in tables:
-        a, b = (snapshot[:SHORT] if snapshot else "not read" for snapshot in (table.a, table.b))
+        a, b = (", ".join(id[:SHORT] for id in ids) or "not read" for ids in (table.a, table.b))
         say(f"  {plain(table.name)}  {a} → {b}  {_changes(table)}")
         for line in _columns(table):
             say(f"    {line}")

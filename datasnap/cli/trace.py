@@ -1,8 +1,7 @@
-"""The verbs that ask runs where things come from, and that do them again: trace, reproduce."""
+"""The verb that asks runs where things come from: trace."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,55 +74,6 @@ def trace(
         from datasnap.cli.tracetext import show_traces
 
         show_traces(repository, found)
-
-
-def reproduce(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Its ID, the beginning of that, or a name.")
-    ],
-    create_env: Annotated[
-        bool,
-        typer.Option("--create-env", help="Make a venv with the packages of the run, by pip."),
-    ] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the working tree where it is.")
-    ] = False,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="SHARE",
-            min=0.0,
-            help="By how much of its size a metric may differ, as 1e-6.",
-        ),
-    ] = 0.0,
-    json: Json = False,
-) -> None:
-    """Do a run again, with the code, data and parameters that it had, and compare what comes of
-    it. Exits with 1 if that differs.
-
-    The code is checked out in a git worktree, with what it differed in. Reads give the snapshots
-    that they gave: branches, tags and HEAD mean what they meant. It is recorded as a run.
-    """
-    found = the_repository().reproduce(
-        run,
-        create_env=create_env,
-        keep=keep,
-        tolerance=tolerance,
-        report=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    if json:
-        from datasnap.cli.runs import as_json
-
-        values = {name: getattr(found, name) for name in found.__dataclass_fields__}
-        runs = {"run": as_json(found.run), "again": as_json(found.again)}
-        print_json({"same": found.same, **values, **runs})
-    else:
-        from datasnap.cli.tracetext import show_reproduction
-
-        show_reproduction(found)
-    if not found.same:
-        raise typer.Exit(1)
 
 
 def _traced(repository: Repository, what: str | None) -> list[TracedRun]:

@@ -1,4 +1,4 @@
-"""Where things come from, in a terminal: a tree, a row's readers; and a run beside its double."""
+"""Where things come from, in a terminal: a tree, a row's readers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from datasnap.cli.output import (
     size,
     when,
 )
-from datasnap.cli.runs import number, status, took
+from datasnap.cli.runs import number, status
 from datasnap.cli.runtext import code_of
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from datasnap.ml.reproduce import Outcome, Reproduction
     from datasnap.ml.sightings import RowTrace, Sighting
     from datasnap.ml.trace import Change, TracedRun, TracedTable
     from datasnap.repository import Repository
@@ -57,48 +56,6 @@ def show_row(found: RowTrace, spec: str) -> None:
     doubts = dict.fromkeys(each.why for each in found.sightings if each.why)
     for why in doubts:
         say(f"[dim]may have: {plain(why)}[/]")
-
-
-def show_reproduction(found: Reproduction) -> None:
-    """What came of a run the second time."""
-    for label, run in (("run", found.run), ("again", found.again)):
-        said = f"[dim]{label:<5}[/]  [yellow]{run.id}[/]  {status(run)}  took {took(run)}"
-        say(f"{said}  [bold]{plain(run.name)}[/]")
-    if found.again.error:
-        say(f"[red]{plain(found.again.error)}[/]")
-    _outcomes("data", found.data, short=True)
-    _outcomes("metrics", found.metrics)
-    _outcomes("artifacts", found.artifacts, short=True)
-    if found.environment:
-        say("")
-        rows = [[p.name, number(p.a) or "–", number(p.b) or "–"] for p in found.environment]
-        print_table(["environment", "then", "now"], rows)
-    say("")
-    for word, names in (("as it is now", found.copied), ("missing or changed", found.missing)):
-        if names:
-            shown = ", ".join(names[:_MAX_SOURCES]) + (", …" if len(names) > _MAX_SOURCES else "")
-            say(f"[dim]not in git, {word}: {plain(shown)}[/]")
-    if found.kept:
-        say(f"[dim]working tree: {plain(str(found.kept))}[/]")
-    say("[green]The same came of it.[/]" if found.same else "[red]Something else came of it.[/]")
-    if not found.same:
-        hint(f"Side by side: datasnap runs compare {found.run.id} {found.again.id}")
-
-
-def _outcomes(name: str, outcomes: Sequence[Outcome], *, short: bool = False) -> None:
-    if not outcomes:
-        return
-    from rich.text import Text
-
-    def shown(value: object) -> str:
-        return (str(value)[:SHORT] if short and value else number(value)) or "–"
-
-    verdicts = {True: Text("same", "green"), False: Text("differs", "red")}
-    rows = [
-        [each.name, shown(each.before), shown(each.after), verdicts[each.same]] for each in outcomes
-    ]
-    say("")
-    print_table([name, "=then", "=now", "="], rows)  # type: ignore[arg-type]
 
 
 def _tree(traced: TracedRun) -> Tree:

@@ -62,7 +62,7 @@ _VERBS = {
     "runs": "runs.runs",
     "model": "models.model",
     "trace": "trace.trace",
-    "reproduce": "trace.reproduce",
+    "reproduce": "reproduce.reproduce",
     "leaks": "leaks.leaks",
     "check": "gates.check",
     "checks": "gates.checks",

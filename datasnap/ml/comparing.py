@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import eq
 from typing import TYPE_CHECKING
 
 from datasnap.errors import DatasnapError
@@ -12,37 +13,39 @@ from datasnap.ml.records import RunRead, RunRecord, environment_of, run_record
 
 if TYPE_CHECKING:
     from datasnap.diff.tables import Summary
+    from datasnap.ml.environment import Environment
     from datasnap.repository import Repository
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Something that both runs may have; None: it has it not."""
+    """Something that two runs may have; None: it has it not.
+
+    Attributes:
+        same: both have it, and alike; of numbers, as near as was asked for.
+    """
 
     name: str
     a: object
     b: object
-
-    @property
-    def differs(self) -> bool:
-        """Whether the runs have it each in its own way."""
-        return self.a != self.b
+    same: bool
 
 
 @dataclass(frozen=True)
 class TablePair:
-    """A table that a run read.
+    """A table that one of two runs read, or both.
 
     Attributes:
-        a, b: the snapshots that it was read at; None: it was not.
-        same: both have read the same content.
+        name: with the repository before it, if that is not the runs' own.
+        a, b: the snapshots that it was read at, one for each version; (): it was not read.
+        same: both have read the same versions, and no others.
         changes: from a to b, in numbers; None: there are none, or nobody knows.
         why: nobody knows them.
     """
 
     name: str
-    a: str | None
-    b: str | None
+    a: tuple[str, ...]
+    b: tuple[str, ...]
     same: bool
     changes: Summary | None = None
     why: str = ""
@@ -81,13 +84,29 @@ def compare_runs(repository: Repository, a: str, b: str) -> RunComparison:
     return RunComparison(
         one,
         two,
-        params=_pairs(flat(one.params), flat(two.params)),
-        metrics=_pairs(one.metrics, two.metrics),
+        params=pairs(flat(one.params), flat(two.params)),
+        metrics=pairs(one.metrics, two.metrics, _same_number),
         data=tuple(_tables(repository, one, two)),
-        code=_pairs(_of_code(one.code), _of_code(two.code)),
+        code=pairs(_of_code(one.code), _of_code(two.code)),
         commits=tuple(commits_between(one.code, two.code)) if apart else (),
         files=tuple(files_between(one.code, two.code)) if apart else (),
-        environment=_pairs(_environment(repository, one), _environment(repository, two)),
+        environment=pairs(_environment(repository, one), _environment(repository, two)),
+    )
+
+
+def pairs(
+    a: Mapping[str, object],
+    b: Mapping[str, object],
+    same: Callable[[object, object], bool] = eq,
+) -> tuple[Pair, ...]:
+    """What two runs have, by its name.
+
+    Args:
+        same: whether two values are alike.
+    """
+    return tuple(
+        Pair(name, a.get(name), b.get(name), name in a and name in b and same(a[name], b[name]))
+        for name in dict.fromkeys([*a, *b])
     )
 
 
@@ -102,8 +121,29 @@ def flat(params: Mapping[str, object], before: str = "") -> dict[str, object]:
     return found
 
 
-def _pairs(a: Mapping[str, object], b: Mapping[str, object]) -> tuple[Pair, ...]:
-    return tuple(Pair(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b]))
+def parts_of(environment: Environment) -> dict[str, object]:
+    """What an environment is made of, by name; not where it is."""
+    return {
+        "python": f"{environment.implementation} {environment.python}",
+        "platform": environment.platform,
+        "cpus": environment.cpus,
+        **{f"${name}": value for name, value in environment.variables.items()},
+        **environment.packages,
+    }
+
+
+def tables_read(run: RunRecord) -> dict[str, dict[str, RunRead]]:
+    """The tables that a run read, as `TablePair` names them, and of each the versions, by their
+    IDs, in order."""
+    found: dict[str, dict[str, RunRead]] = {}
+    for read in run.reads:
+        name = f"{read.repository}/{read.table}" if read.repository else read.table
+        found.setdefault(name, {}).setdefault(read.table_id, read)
+    return found
+
+
+def _same_number(a: object, b: object) -> bool:
+    return a == b or (a != a and b != b)
 
 
 def _of_code(code: Code) -> dict[str, object]:
@@ -118,41 +158,38 @@ def _of_code(code: Code) -> dict[str, object]:
 
 def _environment(repository: Repository, run: RunRecord) -> dict[str, object]:
     try:
-        found = environment_of(repository, run)
+        return parts_of(environment_of(repository, run))
     except DatasnapError:
         return {}
-    return {
-        "python": f"{found.implementation} {found.python}",
-        "platform": found.platform,
-        "cpus": found.cpus,
-        **{f"${name}": value for name, value in found.variables.items()},
-        **found.packages,
-    }
 
 
 def _tables(repository: Repository, a: RunRecord, b: RunRecord) -> Iterator[TablePair]:
-    one, two = _last_reads(a.reads), _last_reads(b.reads)
+    one, two = tables_read(a), tables_read(b)
     for name in sorted({*one, *two}):
-        x, y = one.get(name), two.get(name)
-        if x is None or y is None:
-            a_only, b_only = (read.snapshot if read else None for read in (x, y))
-            yield TablePair(name, a_only, b_only, same=False)
-        elif x.table_id == y.table_id:
-            yield TablePair(name, x.snapshot, y.snapshot, same=True)
-        else:
-            yield _changes(repository, name, x, y)
+        yield _compared(repository, name, one.get(name, {}), two.get(name, {}))
 
 
-def _last_reads(reads: Sequence[RunRead]) -> dict[str, RunRead]:
-    """By table the version that a run read last."""
-    return {read.table: read for read in reads}
+def _compared(
+    repository: Repository, name: str, a: Mapping[str, RunRead], b: Mapping[str, RunRead]
+) -> TablePair:
+    at_a, at_b = (tuple(read.snapshot for read in reads.values()) for reads in (a, b))
+    only_a = [a[id] for id in a if id not in b]
+    only_b = [b[id] for id in b if id not in a]
+    changes, why = None, ""
+    if a and b and (only_a or only_b):
+        changes, why = _changes(repository, only_a, only_b)
+    return TablePair(name, at_a, at_b, not only_a and not only_b, changes, why)
 
 
-def _changes(repository: Repository, name: str, a: RunRead, b: RunRead) -> TablePair:
-    if a.repository or b.repository:
-        return TablePair(name, a.snapshot, b.snapshot, same=False, why="in another repository")
+def _changes(
+    repository: Repository, a: list[RunRead], b: list[RunRead]
+) -> tuple[Summary | None, str]:
+    """What changed from a version to another, or why nobody knows."""
+    if len(a) != 1 or len(b) != 1:
+        return None, "several versions"
+    if a[0].repository:
+        return None, "in another repository"
     try:
-        found = repository.diff(a.snapshot, b.snapshot).table(name).summary
+        return repository.diff(a[0].snapshot, b[0].snapshot).table(a[0].table).summary, ""
     except DatasnapError as error:
-        return TablePair(name, a.snapshot, b.snapshot, same=False, why=error.message)
-    return TablePair(name, a.snapshot, b.snapshot, same=False, changes=found)
+        return None, error.message

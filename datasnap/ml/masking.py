@@ -40,9 +40,7 @@ _KNOWN = re.compile(
 )
 _BEARER = re.compile(r"(?i)\b(bearer\s+)(?=\S*\d)[\w.+/=-]{8,}")
 #: user:password@ or token@ in a URL, to the last @: a password may hold others, and slashes.
-_IN_URL = re.compile(
-    r"(?<=://)(?:[^\s/?#@:\['\"]*:(?!\d+(?:[/?#]|$))[^\s'\"]*|[^\s/?#'\"]*)@"
-)
+_IN_URL = re.compile(r"(?<=://)(?:[^\s/?#@:\['\"]*:(?!\d+(?:[/?#]|$))[^\s'\"]*|[^\s/?#'\"]*)@")
 _LONE_OPTION = re.compile(rf"(?i)--?(?:{_NAME})")
 _ANOTHER_KEY = re.compile(r"(?i)--?[\w.-]+[-_.]key")
 

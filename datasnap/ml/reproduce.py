@@ -9,16 +9,18 @@ outcome      metrics by value, artifacts by hash
 from __future__ import annotations
 
 import math
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasnap.errors import DatasnapError, UsageError
-from datasnap.ml.comparing import Pair
+from datasnap.ml.comparing import Pair, pairs, parts_of, tables_read
+from datasnap.ml.ending import ends_in_order
 from datasnap.ml.environment import Environment, this_environment
+from datasnap.ml.masking import hidden_words
 from datasnap.ml.records import RunRecord, environment_of, run_record
 from datasnap.ml.rerun import Task, held_for, run_again, variables_for
 from datasnap.ml.venv import create_venv, with_venv
@@ -32,20 +34,6 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Something that came of a run, and what came of it the second time; None: nothing did.
-
-    Attributes:
-        same: within the tolerance, of a number.
-    """
-
-    name: str
-    before: object
-    after: object
-    same: bool
-
-
-@dataclass(frozen=True)
 class Reproduction:
     """A run that was done again.
 
@@ -56,16 +44,17 @@ class Reproduction:
         metrics: the last value of each.
         artifacts: by name, their hashes.
         environment: what differs in it, which explains what it may; it decides nothing.
-        copied, missing: files that git did not know: taken as they are now, or not there.
+        copied, missing: files that git did not know: taken as they are now, or not there. There
+            may have been more (`run.code.unlisted`).
         kept: the working tree; None: it is gone.
     """
 
     run: RunRecord
     again: RunRecord
-    status: Outcome
-    data: tuple[Outcome, ...]
-    metrics: tuple[Outcome, ...]
-    artifacts: tuple[Outcome, ...]
+    status: Pair
+    data: tuple[Pair, ...]
+    metrics: tuple[Pair, ...]
+    artifacts: tuple[Pair, ...]
     environment: tuple[Pair, ...]
     copied: tuple[str, ...]
     missing: tuple[str, ...]
@@ -74,8 +63,7 @@ class Reproduction:
     @property
     def same(self) -> bool:
         """Whether the same came of it."""
-        outcomes = (self.status, *self.data, *self.metrics, *self.artifacts)
-        return all(outcome.same for outcome in outcomes)
+        return all(p.same for p in (self.status, *self.data, *self.metrics, *self.artifacts))
 
 
 def reproduce(
@@ -105,6 +93,7 @@ def reproduce(
     environment = environment_of(repository, record)
     held = held_for(repository, record)
     with (
+        ends_in_order(),
         worktree_of(record, keep=keep) as tree,
         tempfile.TemporaryDirectory(prefix="datasnap-reproduce-") as scratch,
     ):
@@ -120,6 +109,7 @@ def reproduce(
             _report_differences(environment, report)
         for place in held.repositories:
             tree.link(place)
+        report(f"command {shlex.join(command)}")
         task = Task(
             repository.url,
             tuple(command),
@@ -133,9 +123,7 @@ def reproduce(
 
 def differences(a: Environment, b: Environment) -> tuple[Pair, ...]:
     """What two environments differ in; not where they were."""
-    one, two = _flat(a), _flat(b)
-    pairs = (Pair(name, one.get(name), two.get(name)) for name in dict.fromkeys([*one, *two]))
-    return tuple(pair for pair in pairs if pair.differs)
+    return tuple(pair for pair in pairs(parts_of(a), parts_of(b)) if not pair.same)
 
 
 def _check(run: RunRecord) -> None:
@@ -147,16 +135,12 @@ def _check(run: RunRecord) -> None:
             f"run {run.id} was typed in, and is no command that could be run again",
             hint="Put it in a file: datasnap run -- python train.py",
         )
-
-
-def _flat(environment: Environment) -> dict[str, object]:
-    return {
-        "python": f"{environment.implementation} {environment.python}",
-        "platform": environment.platform,
-        "cpus": environment.cpus,
-        **{f"${name}": value for name, value in environment.variables.items()},
-        **environment.packages,
-    }
+    if hidden := hidden_words(run.command):
+        raise UsageError(
+            f"secrets on the command line of run {run.id} are not recorded, and it needs them: "
+            + ", ".join(hidden),
+            hint="Let the program take them from environment variables.",
+        )
 
 
 def _report_differences(environment: Environment, report: Report) -> None:
@@ -211,10 +195,10 @@ def _compared(
     return Reproduction(
         run=run,
         again=again,
-        status=Outcome("status", run.status, again.status, run.status == again.status),
-        data=_outcomes(_tables(run), _tables(again), eq),
-        metrics=_outcomes(run.metrics, again.metrics, lambda a, b: is_close(a, b, tolerance)),
-        artifacts=_outcomes(_hashes(run), _hashes(again), eq),
+        status=Pair("status", run.status, again.status, run.status == again.status),
+        data=pairs(_versions(run), _versions(again)),
+        metrics=pairs(run.metrics, again.metrics, lambda a, b: is_close(a, b, tolerance)),
+        artifacts=pairs(_hashes(run), _hashes(again)),
         environment=apart,
         copied=tuple(tree.copied),
         missing=tuple(tree.missing),
@@ -229,26 +213,10 @@ def is_close(a: object, b: object, tolerance: float) -> bool:
     return a == b or (a != a and b != b) or math.isclose(a, b, rel_tol=tolerance)
 
 
-def _outcomes(
-    before: Mapping[str, object],
-    after: Mapping[str, object],
-    same: Callable[[object, object], bool],
-) -> tuple[Outcome, ...]:
-    found = []
-    for name in dict.fromkeys([*before, *after]):
-        a, b = before.get(name), after.get(name)
-        found.append(Outcome(name, a, b, same(a, b)))
-    return tuple(found)
-
-
 def _hashes(run: RunRecord) -> dict[str, str]:
-    return {each.name: each.hash for each in run.artifacts}
+    return {each.name: each.hash for saved in run.artifacts for each in saved.contents}
 
 
-def _tables(run: RunRecord) -> dict[str, str]:
+def _versions(run: RunRecord) -> dict[str, str]:
     """What was read of each table: the ID of its version; of several, all of them."""
-    read: dict[str, set[str]] = {}
-    for each in run.reads:
-        where = f"{each.repository}/" if each.repository else ""
-        read.setdefault(where + each.table, set()).add(each.table_id)
-    return {name: " ".join(sorted(ids)) for name, ids in read.items()}
+    return {name: " ".join(sorted(reads)) for name, reads in tables_read(run).items()}

@@ -7,6 +7,7 @@ was when the run read it, or else when the run began.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datasnap.errors import DatasnapError
-from datasnap.ml.environment import VARIABLES, Environment
+from datasnap.ml.environment import DEVICES, VARIABLES, Environment
 from datasnap.places import open_repository
 from datasnap.snapshots.held import VARIABLE, Held, HeldRefs, real_place
 from datasnap.snapshots.reflog import LogEntry
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from datasnap.ml.records import RunRecord
     from datasnap.repository import Repository
 
-#: They say where a process is among others, or which job it is; not how it computes.
-_NOT_GIVEN = {"SLURM_JOB_ID", "CONDA_DEFAULT_ENV", "WORLD_SIZE", "RANK", "LOCAL_RANK"}
+#: One process, told that there are others, waits for them.
+_NOT_GIVEN = {"WORLD_SIZE"}
 _START = "import sys; sys.path.insert(0, {!r}); from datasnap.ml.rerun import main; main({!r})"
 
 
@@ -84,7 +85,9 @@ def run_again(
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=-3, stdout=2) as process:
         try:
             process.wait()
-        except KeyboardInterrupt:  # it got it too, and writes down how the run ended
+        except BaseException as error:  # to be ended: it passes that on, and records it
+            interrupted = isinstance(error, KeyboardInterrupt)
+            process.send_signal(signal.SIGINT if interrupted else signal.SIGTERM)
             process.wait()
             raise
     result = Path(task.result)
@@ -112,8 +115,8 @@ def main(file: str) -> None:
 
 def variables_for(environment: Environment) -> dict[str, str]:
     """The environment variables of this process, with those that decide how a program computes
-    as they were."""
-    given = {name for name in VARIABLES if name not in _NOT_GIVEN}
+    as they were. Devices that were chosen here are meant."""
+    given = set(VARIABLES) - _NOT_GIVEN - {name for name in DEVICES if name in os.environ}
     others = {name: value for name, value in os.environ.items() if name not in given}
     return others | {n: value for n, value in environment.variables.items() if n in given}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from datasnap.ml.environment import Environment
 _SELF = "datasnap"
 #: A venv brings the first; the others are of no use without their sources.
 _LEFT_OUT = {"pip", _SELF}
+#: A record may come from others: what begins with a dash would be an option to pip.
+_PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.!+-]+")
+_MINOR = re.compile(r"(\d+\.\d+)\b.*")
 
 
 def create_venv(environment: Environment, folder: Path) -> Path:
@@ -24,8 +28,8 @@ def create_venv(environment: Environment, folder: Path) -> Path:
         DatasnapError: a package cannot be installed.
     """
     python = folder / "bin" / "python"
+    wanted = [_package(n, v) for n, v in environment.packages.items() if n not in _LEFT_OUT]
     _run([_interpreter(environment.python), "-m", "venv", str(folder)], "make a venv")
-    wanted = [f"{n}=={v}" for n, v in environment.packages.items() if n not in _LEFT_OUT]
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if wanted:
         _run([*pip, "--no-deps", *wanted], "install the packages of the run")
@@ -44,10 +48,17 @@ def with_venv(python: Path, variables: Mapping[str, str]) -> dict[str, str]:
 def _interpreter(version: str) -> str:
     from shutil import which
 
-    minor = ".".join(version.split(".")[:2])
-    if minor == f"{sys.version_info.major}.{sys.version_info.minor}":
+    minor = _MINOR.fullmatch(version)
+    if not minor or minor[1] == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
-    return which(f"python{minor}") or sys.executable
+    return which(f"python{minor[1]}") or sys.executable
+
+
+def _package(name: str, version: str) -> str:
+    package = f"{name}=={version}"
+    if not _PACKAGE.fullmatch(package):
+        raise DatasnapError(f"cannot install the packages of the run: {package} is none")
+    return package
 
 
 def _install_datasnap(version: str, python: Path, pip: Sequence[str]) -> None:
@@ -65,7 +76,7 @@ def _install_datasnap(version: str, python: Path, pip: Sequence[str]) -> None:
         text = f"Metadata-Version: 2.1\nName: {_SELF}\nVersion: {own}\n"
         (listed / "METADATA").write_text(text, "utf-8")
     else:
-        _run([*pip, "--no-deps", f"{_SELF}=={version}"], "install datasnap")
+        _run([*pip, "--no-deps", _package(_SELF, version)], "install datasnap")
 
 
 def _run(command: Sequence[str], what: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasnap.errors import DatasnapError, UsageError
-from datasnap.ml.code import checkout
+from datasnap.ml.code import checkout, is_inside, working_folder
 from datasnap.snapshots.held import real_place
 
 if TYPE_CHECKING:
@@ -64,15 +66,24 @@ class Worktree:
     def copy_untracked(self, names: tuple[str, ...], began: datetime) -> None:
         """Take files that git does not know, where they were not touched since."""
         for name in names:
-            source, to = self.origin / name, self.root / name
+            copied = False
             with suppress(OSError):
-                found = source.stat()
-                if found.st_mtime <= began.timestamp() and found.st_size <= _MAX_COPIED:
-                    to.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(source, to)
-                    self.copied.append(name)
-                    continue
-            self.missing.append(name)
+                copied = self._copy(name, began)
+            (self.copied if copied else self.missing).append(name)
+
+    def _copy(self, name: str, began: datetime) -> bool:
+        source, to = self.origin / name, self.root / name
+        found = source.stat()
+        if found.st_mtime > began.timestamp() or found.st_size > _MAX_COPIED:
+            return False
+        # A record may name anything: a device, a file of the commit, one behind a link of it.
+        above = Path(os.path.realpath(to.parent))
+        inside = is_inside(name) and above.is_relative_to(self.root)
+        if not inside or not stat.S_ISREG(found.st_mode) or os.path.lexists(to):
+            return False
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, to)
+        return True
 
 
 @contextmanager
@@ -89,8 +100,9 @@ def worktree_of(run: RunRecord, *, keep: bool = False) -> Iterator[Worktree]:
     origin = _origin(run)
     above = Path(os.path.realpath(tempfile.mkdtemp(prefix="datasnap-reproduce-")))
     root = above / Path(run.code.root).name
+    add = ("worktree", "add", "--detach", "--quiet", "--end-of-options")
     try:
-        _git(origin, "worktree", "add", "--detach", "--quiet", str(root), run.code.commit)
+        _git(origin, *add, str(root), run.code.commit)
         if run.code.diff:
             _git(root, "apply", "--whitespace=nowarn", "-", given=run.code.diff)
         tree = Worktree(root, origin, run)
@@ -108,24 +120,28 @@ def worktree_of(run: RunRecord, *, keep: bool = False) -> Iterator[Worktree]:
 def _check(run: RunRecord) -> None:
     if not run.code.commit:
         raise UsageError(
-            f"run {run.id} was not in a git repository, so its code is not known",
+            f"the code of run {run.id} is not known: it was in no git repository",
             hint="Start runs where the code is committed.",
         )
     if run.code.cut:
         raise UsageError(
-            f"of what the code of run {run.id} differed in, only the beginning is recorded",
+            f"of what the code of run {run.id} differed in, not all is recorded",
             hint=f"Its commit is {run.code.commit[:12]}; the rest is nowhere.",
         )
+    if not run.folder:
+        raise UsageError(f"the folder that run {run.id} was in was gone, so it is not known")
 
 
 def _origin(run: RunRecord) -> Path:
     """A working tree whose repository has the commit: the run's own, or the one here."""
-    for root in (run.code.root, checkout(Path.cwd())[0]):
+    commit = ("--end-of-options", f"{run.code.commit}^{{commit}}")
+    for root in (run.code.root, checkout(working_folder())[0]):
         if root and Path(root).is_dir():
             with suppress(DatasnapError):
-                _git(Path(root), "cat-file", "-e", f"{run.code.commit}^{{commit}}")
+                _git(Path(root), "cat-file", "-e", *commit)
                 return Path(root)
-    remote = f"git clone {run.code.remote}, and try again in it" if run.code.remote else ""
+    place = shlex.quote(run.code.remote)
+    remote = f"git clone {place}, and try again in it" if run.code.remote else ""
     raise UsageError(
         f"there is no commit {run.code.commit[:12]} in {run.code.root}, nor here", hint=remote
     )

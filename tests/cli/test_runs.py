@@ -75,7 +75,7 @@ def test_two_runs_are_shown_side_by_side(repo: Repository, shell: Shell) -> None
     assert "python" in everything
     found = json.loads(shell("runs", "compare", "first", "second", "--json"))
     assert found["data"][0]["changes"]["changed"] == 1
-    assert {"name": "lr", "a": 0.1, "b": 0.2, "differs": True} in found["params"]
+    assert {"name": "lr", "a": 0.1, "b": 0.2, "same": False} in found["params"]
 
 
 def test_the_best_run_is_found(repo: Repository, shell: Shell) -> None:

@@ -560,14 +560,14 @@ def test_two_runs_are_compared(rides_repo: Repository) -> None:
             rides_repo.table(f"zones@{ref}").to_arrow()
             run.log({"auc": lr})
     found = rides_repo.compare_runs("a", "b")
-    assert [(p.name, p.a, p.b) for p in found.params if p.differs] == [("lr", 0.1, 0.2)]
+    assert [(p.name, p.a, p.b) for p in found.params if not p.same] == [("lr", 0.1, 0.2)]
     assert [p.name for p in found.params] == ["lr", "m.d"]
     assert [(p.a, p.b) for p in found.metrics] == [(0.1, 0.2)]
     rides, zones = found.data
     assert zones.same
     assert rides.changes is not None
     assert (rides.changes.changed, rides.changes.columns_added) == (1, ("y",))
-    assert not any(p.differs for p in (*found.code, *found.environment))
+    assert all(p.same for p in (*found.code, *found.environment))
 
 
 def test_a_process_is_told_from_one_that_had_its_number() -> None:
