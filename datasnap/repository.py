@@ -317,8 +317,8 @@ class Repository:
         return connect(self, self._resolve_or_empty(at), query=query)
 
     def artifacts(self, hash: str) -> list[Artifact]:
-        """What runs saved with a content, by the BLAKE3 hash of that or its first 8 digits or
-        more: one artifact for each run.
+        """What runs saved with a content, also as a file in a folder, by the BLAKE3 hash of that
+        or its first 8 digits or more.
 
         Raises:
             UnknownName, AmbiguousId.
@@ -328,10 +328,12 @@ class Repository:
         return find_artifact(self, hash)
 
     def write_artifact(self, artifact: Artifact, to: str | os.PathLike[str]) -> None:
-        """Write what a run saved to a file or folder of that path.
+        """Write what a run saved to a file or folder of that path. A file that is there is
+        replaced; a folder that is there must be empty.
 
         Raises:
-            UnknownName: it was removed. CorruptData. StorageError: it cannot be written.
+            UnknownName: it was removed. CorruptData. StorageError: there is something already, or
+                it cannot be written.
         """
         from datasnap.ml.artifacts import write_artifact
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -22,11 +22,14 @@ def model(
         typer.Argument(
             metavar="[ACTION]",
             help="register NAME RUN; promote NAME@STAGE [VERSION or RUN]; rollback NAME[@STAGE]; "
-            "save NAME[@STAGE or @VERSION] FILE; list [NAME]. None: list the models. To promote "
+            "save NAME[@STAGE or @VERSION] PATH; list [NAME]. None: list the models. To promote "
             "and to save is meant the newest version, unless it is said; to roll back, production.",
             show_default=False,
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Register: also a run that has not ended.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Name the models that runs made, and say which is in production; roll that back.
@@ -40,17 +43,26 @@ def model(
     if not len(needed) <= len(rest) <= len(needed) + len(more):
         expected = [*needed, *(f"[{word}]" for word in more)]
         raise UsageError(f"say: datasnap model {' '.join([verb, *expected])}")
-    action(the_repository(), rest, json)
+    if force and verb != "register":
+        raise UsageError(f"{verb} knows no --force")
+    action(the_repository(), rest, _Asked(force, json))
 
 
-def _list(repository: Repository, rest: Sequence[str], json: bool) -> None:
+class _Asked(NamedTuple):
+    """What the options said."""
+
+    force: bool
+    json: bool
+
+
+def _list(repository: Repository, rest: Sequence[str], asked: _Asked) -> None:
     found = repository.models()
     if rest:
         known = [each.name for each in found]
         if rest[0] not in known:
             raise UnknownName("model", rest[0], known)
         found = [each for each in found if each.name == rest[0]]
-    if json:
+    if asked.json:
         print_json([_model_json(each) for each in found])
     elif not found:
         say("No model was registered yet")
@@ -62,35 +74,35 @@ def _list(repository: Repository, rest: Sequence[str], json: bool) -> None:
         print_table(["=model", ">newest", "stages"], rows)
 
 
-def _register(repository: Repository, rest: Sequence[str], json: bool) -> None:
-    made = repository.register_model(rest[0], rest[1])
-    if json:
+def _register(repository: Repository, rest: Sequence[str], asked: _Asked) -> None:
+    made = repository.register_model(rest[0], rest[1], force=asked.force)
+    if asked.json:
         print_json(_version_json(made))
         return
     say(f"[bold]{plain(made.name)}[/] version {made.version} is run {made.run}")
     hint(f"Next: datasnap model promote {plain(made.name)}@production")
 
 
-def _promote(repository: Repository, rest: Sequence[str], json: bool) -> None:
-    _print_move(repository.promote_model(rest[0], *rest[1:]), json)
+def _promote(repository: Repository, rest: Sequence[str], asked: _Asked) -> None:
+    _print_move(repository.promote_model(rest[0], *rest[1:]), asked)
 
 
-def _rollback(repository: Repository, rest: Sequence[str], json: bool) -> None:
-    _print_move(repository.rollback_model(rest[0]), json)
+def _rollback(repository: Repository, rest: Sequence[str], asked: _Asked) -> None:
+    _print_move(repository.rollback_model(rest[0]), asked)
 
 
-def _save(repository: Repository, rest: Sequence[str], json: bool) -> None:
+def _save(repository: Repository, rest: Sequence[str], asked: _Asked) -> None:
     found = repository.model(rest[0])
     found.save_to(rest[1])
-    if json:
+    if asked.json:
         print_json({**_version_json(found), "artifact": found.artifact})
     else:
         what = f"{plain(found.name)} version {found.version}"
         say(f"Wrote {plain(rest[1])}, {size(found.artifact.size)}: {what}, run {found.run}")
 
 
-def _print_move(move: StageMove, json: bool) -> None:
-    if json:
+def _print_move(move: StageMove, asked: _Asked) -> None:
+    if asked.json:
         sides = {"before": move.before, "after": move.after}
         shown = {side: each and _version_json(each) for side, each in sides.items()}
         print_json({"name": move.name, "stage": move.stage, **shown})
@@ -130,12 +142,12 @@ def _version_json(version: ModelVersion) -> dict[str, object]:
     return {name: getattr(version, name) for name in names}
 
 
-_Action = Callable[["Repository", Sequence[str], bool], None]
+_Action = Callable[["Repository", Sequence[str], _Asked], None]
 #: What each does, the words that it needs, and those that it may have.
 _ACTIONS: dict[str, tuple[_Action, tuple[str, ...], tuple[str, ...]]] = {
     "register": (_register, ("NAME", "RUN"), ()),
     "promote": (_promote, ("NAME@STAGE",), ("VERSION or RUN",)),
     "rollback": (_rollback, ("NAME@STAGE",), ()),
-    "save": (_save, ("NAME@STAGE", "FILE"), ()),
+    "save": (_save, ("NAME@STAGE", "PATH"), ()),
     "list": (_list, (), ("NAME",)),
 }

@@ -198,7 +198,7 @@ def _compare(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> No
 
 def _save(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
     run = repository.run_record(rest[0])
-    found = {each.name: each for each in run.artifacts}
+    found = {each.name: each for saved in run.artifacts for each in saved.contents}
     if rest[1] not in found:
         raise UnknownName("artifact", rest[1], found, where=f"of run {run.id}")
     repository.write_artifact(found[rest[1]], Path(rest[2]))

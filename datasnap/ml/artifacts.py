@@ -4,18 +4,19 @@ A file is cut into pieces of 1 MiB, and each piece is stored once, whoever saves
 that is saved again only what changed takes room. The pieces are rows of a table like any other,
 so they are verified, collected and copied as those are.
 
-A folder is an artifact for each of its files (`model/weights.bin`), and one for itself, whose hash
-is that of the names and hashes in it.
+Each artifact is a row. That of a folder lists the files in it (`datasnap.ml.folders`), and their
+pieces stand in rows of the kind "part", one for each content: the list alone says what the folder
+is. What a run saves again under a name does not take the place of what was there, it comes after
+it: the last one is the run's artifact, and all of them are found by their content.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -23,27 +24,42 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from blake3 import blake3
 
-from datasnap.errors import AmbiguousId, BadInput, CorruptData, StorageError, UnknownName
+from datasnap.errors import AmbiguousId, BadInput, CorruptData, UnknownName
 from datasnap.ml import tables
+from datasnap.ml.folders import (
+    PIECE,
+    Content,
+    FileInside,
+    HashedFile,
+    content_of,
+    hash_listing,
+    read_again,
+    stays_inside,
+    write_file,
+    write_folder,
+)
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
+    from datasnap.snapshots.objects import SnapshotId
     from datasnap.transaction import Transaction
 
-_PIECE = 1 << 20
 #: Pieces in memory at a time.
 _AT_ONCE = 32
 Kind = Literal["file", "folder"]
+#: What a row is that is no artifact, but a content in one.
+_PART = "part"
 
 
 class Artifact(msgspec.Struct, frozen=True):
     """Something that a run saved.
 
     Attributes:
-        name: in the run; files of a folder begin with its name.
+        name: in the run.
         model: it was saved as the run's model.
-        hash: BLAKE3 of the content, 64 hex digits.
+        hash: BLAKE3 of the content, 64 hex digits; of a folder, that of names and hashes in it.
         size: in bytes; of a folder, of all its files.
+        files: those in a folder, by name.
     """
 
     run: str
@@ -53,16 +69,24 @@ class Artifact(msgspec.Struct, frozen=True):
     hash: str
     size: int
     time: datetime
+    files: tuple[FileInside, ...] = ()
 
-
-class _File(NamedTuple):
-    """A file that is to be stored; path None: it stands for a folder."""
-
-    name: str
-    path: Path | None
-    hash: str
-    size: int
-    pieces: tuple[bytes, ...]
+    @property
+    def contents(self) -> tuple[Artifact, ...]:
+        """Itself and each file in it as an artifact, named as `model/weights.bin`."""
+        inside = (
+            Artifact(
+                self.run,
+                f"{self.name}/{file.name}",
+                "file",
+                self.model,
+                file.hash,
+                file.size,
+                self.time,
+            )
+            for file in self.files
+        )
+        return (self, *inside)
 
 
 def save(
@@ -71,50 +95,47 @@ def save(
     """Store a file or folder as an artifact of a run, and give it back.
 
     Raises:
-        BadInput: it cannot be read, or is being written to.
+        BadInput: it cannot be read, is being written to, or holds what cannot be kept.
     """
-    name = _checked(name)
-    try:
-        files = list(_files(path, name))
-    except OSError as error:
-        raise BadInput(f"cannot read {error.filename or path}: {error.strerror}") from error
+    name, content = _checked(name), content_of(path)
+    kind: Kind = "file" if content.listing is None else "folder"
+    listing = content.listing or ()
     time = datetime.now(UTC)
+    made = Artifact(run, name, kind, model, content.hash, content.size, time, listing)
 
     def rows(tx: Transaction) -> tables.Rows:
-        new = _missing(repository, files)
+        new = _missing(repository, content.files)
         if new and tables.PIECES not in tx.tables:
             tx.write(tables.PIECES, _first_piece())
-        listed = [_row(run, file, model, time) for file in files]
-        made: dict[str, pa.Table | pa.RecordBatchReader] = {
-            tables.ARTIFACTS: tables.table_of(tables.ARTIFACTS, listed)
+        listed: dict[str, pa.Table | pa.RecordBatchReader] = {
+            tables.ARTIFACTS: tables.table_of(tables.ARTIFACTS, _rows(made, content))
         }
-        return {**made, tables.PIECES: _bytes_of(files, new)} if new else made
+        return {**listed, tables.PIECES: _bytes_of(content.files, new)} if new else listed
 
     tables.add(repository, rows, f"run {run}: saved {name}")
-    whole = files[0]
-    kind: Kind = "folder" if whole.path is None else "file"
-    return Artifact(run, whole.name, kind, model, whole.hash, whole.size, time)
+    return made
 
 
-def artifacts(repository: Repository, runs: Collection[str] | None = None) -> list[Artifact]:
-    """What runs (None: all) saved, oldest first. Of a name that was saved again, the last."""
-    columns = [field.name for field in tables.SCHEMAS[tables.ARTIFACTS] if field.name != "pieces"]
-    found = tables.read(repository, tables.ARTIFACTS, columns)
-    if runs is not None:
-        found = found.filter(pc.is_in(found["run"], pa.array(list(runs), pa.string())))
-    listed = msgspec.convert(found.to_pylist(), list[Artifact])
-    return list({(each.run, each.name): each for each in listed}.values())
+def artifacts(
+    repository: Repository, runs: Collection[str] | None = None, *, at: SnapshotId | None = None
+) -> list[Artifact]:
+    """What runs (None: all) saved, oldest first. Of a name that was saved again, the last.
+
+    Args:
+        at: the snapshot of the tables of runs; None: as they are now.
+    """
+    return _last(_saved(repository, runs, at))
 
 
 def find_artifact(repository: Repository, hash: str) -> list[Artifact]:
-    """All artifacts with a content, by its hash or the first 8 digits or more of that: a content
-    that several runs saved has one in each.
+    """All artifacts and files in them with a content, by its hash or the first 8 digits or more
+    of that: a content that several runs saved has one in each.
 
     Raises:
         UnknownName; AmbiguousId: several contents begin so.
     """
-    all_of_them = artifacts(repository)
-    found = [each for each in all_of_them if len(hash) >= 8 and each.hash.startswith(hash.lower())]
+    saved = (each for whole in _saved(repository) for each in whole.contents)
+    found = [each for each in saved if len(hash) >= 8 and each.hash.startswith(hash.lower())]
     if not found:
         raise UnknownName("artifact", hash)
     if len(hashes := {each.hash for each in found}) > 1:
@@ -122,19 +143,7 @@ def find_artifact(repository: Repository, hash: str) -> list[Artifact]:
             f"{hash} fits {len(hashes)} artifacts",
             hint=f"Give more digits: {', '.join(sorted(each[:16] for each in hashes)[:4])}",
         )
-    return found
-
-
-def hash_path(path: Path) -> str:
-    """The hash that a file or folder would have as an artifact.
-
-    Raises:
-        BadInput: it cannot be read.
-    """
-    try:
-        return next(iter(_files(path, path.name or "_"))).hash
-    except OSError as error:
-        raise BadInput(f"cannot read {error.filename or path}: {error.strerror}") from error
+    return _last(found)
 
 
 def read_artifact(repository: Repository, artifact: Artifact) -> Iterator[bytes]:
@@ -143,31 +152,29 @@ def read_artifact(repository: Repository, artifact: Artifact) -> Iterator[bytes]
     Raises:
         UnknownName: it is a folder, or was removed. CorruptData.
     """
-    pieces = _pieces_of(repository, artifact)
-    digest = blake3()
-    for piece in _read_pieces(repository, pieces):
-        digest.update(piece)
-        yield piece
-    if digest.hexdigest() != artifact.hash:
-        raise CorruptData(f"the artifact {artifact.name} of run {artifact.run} is damaged")
+    ((_, pieces),) = _read_files(repository, artifact, [_as_file(artifact)], None)
+    return pieces
 
 
-def write_artifact(repository: Repository, artifact: Artifact, to: Path) -> None:
-    """Write an artifact to a file or folder of that path, which appears whole or not at all.
+def write_artifact(
+    repository: Repository, artifact: Artifact, to: Path, *, at: SnapshotId | None = None
+) -> None:
+    """Write an artifact to a file or folder of that path, when all of it is verified. A file that
+    is there is replaced; a folder that is there must be empty.
+
+    Args:
+        at: as for `artifacts`.
 
     Raises:
-        UnknownName, CorruptData. StorageError: it cannot be written.
+        UnknownName: it was removed. CorruptData. StorageError: there is something already, or it
+            cannot be written.
     """
-    inside = [artifact]
-    if artifact.kind == "folder":
-        of_run = artifacts(repository, [artifact.run])
-        inside = [each for each in of_run if each.name.startswith(artifact.name + "/")]
-    try:
-        for each in inside:
-            rest = each.name.removeprefix(artifact.name).lstrip("/")
-            _write_file(to / rest if rest else to, read_artifact(repository, each))
-    except OSError as error:
-        raise StorageError(f"cannot write {to}: {error.strerror or error}") from error
+    if artifact.kind == "file":
+        ((_, pieces),) = _read_files(repository, artifact, [_as_file(artifact)], at)
+        write_file(to, pieces)
+        return
+    _check_listing(artifact)
+    write_folder(to, _read_files(repository, artifact, artifact.files, at))
 
 
 def unused_pieces(remaining: pa.Table, pieces: pa.Table) -> pa.Array:
@@ -181,54 +188,52 @@ def unused_pieces(remaining: pa.Table, pieces: pa.Table) -> pa.Array:
 
 
 def _checked(name: str) -> str:
-    parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or not name.isprintable():
+    if not stays_inside(name) or not name.isprintable():
         raise BadInput(f"'{name}' cannot be the name of an artifact", hint="As model.bin, or a/b.")
-    return "/".join(parts)
+    return "/".join(PurePosixPath(name).parts)
 
 
-def _files(path: Path, name: str) -> Iterator[_File]:
-    """A file; or a folder and all files in it."""
-    if not path.is_dir():
-        yield _hashed(path, name)
-        return
-    inside = sorted(file for file in path.rglob("*") if file.is_file())
-    files = [_hashed(file, f"{name}/{file.relative_to(path).as_posix()}") for file in inside]
-    listing = "".join(f"{file.hash} {file.name.removeprefix(name + '/')}\n" for file in files)
-    size = sum(file.size for file in files)
-    yield _File(name, None, blake3(listing.encode()).hexdigest(), size, ())
-    yield from files
+def _saved(
+    repository: Repository, runs: Collection[str] | None = None, at: SnapshotId | None = None
+) -> list[Artifact]:
+    """All that runs saved, oldest first."""
+    columns = [field.name for field in tables.SCHEMAS[tables.ARTIFACTS] if field.name != "pieces"]
+    found = tables.read(repository, tables.ARTIFACTS, columns, at=at)
+    found = found.filter(pc.not_equal(found["kind"], _PART))
+    if runs is not None:
+        found = found.filter(pc.is_in(found["run"], pa.array(list(runs), pa.string())))
+    rows = found.to_pylist()
+    return [msgspec.convert({**row, "files": _listing(row["files"])}, Artifact) for row in rows]
 
 
-def _hashed(path: Path, name: str) -> _File:
-    digest, pieces, size = blake3(), [], 0
-    with path.open("rb") as file:
-        for piece in _cut(file):
-            digest.update(piece)
-            pieces.append(blake3(piece).digest())
-            size += len(piece)
-    return _File(name, path, digest.hexdigest(), size, tuple(pieces))
+def _last(saved: Iterable[Artifact]) -> list[Artifact]:
+    """The last of each name in a run, in the order in which they were saved."""
+    last: dict[tuple[str, str], Artifact] = {}
+    for each in saved:
+        last.pop((each.run, each.name), None)
+        last[each.run, each.name] = each
+    return list(last.values())
 
 
-def _cut(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
-        yield piece
+def _listing(stored: str | None) -> tuple[FileInside, ...]:
+    return msgspec.json.decode(stored or "[]", type=tuple[FileInside, ...])
 
 
-def _row(run: str, file: _File, model: bool, time: datetime) -> dict[str, object]:
-    return {
-        "run": run,
-        "name": file.name,
-        "kind": "folder" if file.path is None else "file",
-        "model": model,
-        "hash": file.hash,
-        "size": file.size,
-        "time": time,
-        "pieces": list(file.pieces),
+def _rows(artifact: Artifact, content: Content) -> list[dict[str, object]]:
+    """The row of an artifact, and those of the contents in a folder."""
+    own = msgspec.structs.asdict(artifact)
+    if content.listing is None:
+        return [{**own, "files": None, "pieces": content.files[0].pieces}]
+    whole = {**own, "files": msgspec.json.encode(content.listing).decode(), "pieces": ()}
+    part = {**own, "kind": _PART, "files": None}
+    parts = {
+        file.hash: {**part, "hash": file.hash, "size": file.size, "pieces": file.pieces}
+        for file in content.files
     }
+    return [whole, *parts.values()]
 
 
-def _missing(repository: Repository, files: Iterable[_File]) -> set[bytes]:
+def _missing(repository: Repository, files: Iterable[HashedFile]) -> set[bytes]:
     """The pieces of files that are not stored yet. (Who removes some also changes the table of
     artifacts, so whoever commits to that after it looks again.)"""
     wanted = {piece for file in files for piece in file.pieces}
@@ -239,12 +244,12 @@ def _missing(repository: Repository, files: Iterable[_File]) -> set[bytes]:
 
 def _first_piece() -> pa.Table:
     """A piece of full size: how many rows a segment has is settled by the first ones."""
-    zeros = bytes(_PIECE)
+    zeros = bytes(PIECE)
     rows = [{"piece": blake3(zeros).digest(), "bytes": zeros}]
     return tables.table_of(tables.PIECES, rows)
 
 
-def _bytes_of(files: Iterable[_File], wanted: Collection[bytes]) -> pa.RecordBatchReader:
+def _bytes_of(files: Iterable[HashedFile], wanted: Collection[bytes]) -> pa.RecordBatchReader:
     """The rows of some pieces, read from their files.
 
     Raises (as it is read):
@@ -255,7 +260,7 @@ def _bytes_of(files: Iterable[_File], wanted: Collection[bytes]) -> pa.RecordBat
     def batches() -> Iterator[pa.RecordBatch]:
         left, held = set(wanted), list[tuple[bytes, bytes]]()
         for file in files:
-            for digest, piece in _again(file):
+            for digest, piece in read_again(file):
                 if digest in left:
                     left.discard(digest)
                     held.append((digest, piece))
@@ -268,17 +273,6 @@ def _bytes_of(files: Iterable[_File], wanted: Collection[bytes]) -> pa.RecordBat
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _again(file: _File) -> Iterator[tuple[bytes, bytes]]:
-    """The pieces of a file and their hashes, which must be what they were."""
-    if file.path is None:
-        return
-    with file.path.open("rb") as opened:
-        for digest, piece in zip(file.pieces, _cut(opened), strict=False):
-            if blake3(piece).digest() != digest:
-                raise BadInput(f"{file.path} changed while it was being stored")
-            yield digest, piece
-
-
 def _batch(rows: Sequence[tuple[bytes, bytes]], schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         pa.array(values, field.type)
@@ -287,24 +281,72 @@ def _batch(rows: Sequence[tuple[bytes, bytes]], schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _pieces_of(repository: Repository, artifact: Artifact) -> list[bytes]:
-    found = tables.read(repository, tables.ARTIFACTS, ["hash", "kind", "pieces"])
-    same = pc.and_(pc.equal(found["hash"], artifact.hash), pc.equal(found["kind"], "file"))
-    rows = found.filter(same)
-    if not rows.num_rows:
+def _check_listing(folder: Artifact) -> None:
+    """Raises:
+    CorruptData: it is not that of the folder, or names what does not lie in a folder.
+    """
+    if hash_listing(folder.files) != folder.hash:
+        raise CorruptData(f"the list of files in {folder.name}, of run {folder.run}, is damaged")
+    for file in folder.files:
+        if not stays_inside(file.name):
+            raise CorruptData(
+                f"the folder {folder.name} of run {folder.run} would write outside of itself: "
+                f"'{file.name}'"
+            )
+
+
+def _as_file(artifact: Artifact) -> FileInside:
+    return FileInside(artifact.name, artifact.hash, artifact.size)
+
+
+def _read_files(
+    repository: Repository,
+    artifact: Artifact,
+    files: Sequence[FileInside],
+    at: SnapshotId | None,
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The names and bytes of files, each verified when its last piece was given. They are one
+    stream: each is to be read to its end before the next.
+
+    Raises:
+        UnknownName: they were removed. CorruptData (as they are read).
+    """
+    pieces = _pieces_of(repository, {file.hash for file in files}, at)
+    if any(file.hash not in pieces for file in files):
         raise UnknownName("artifact", artifact.name, where=f"of run {artifact.run}")
-    pieces: list[bytes] = rows["pieces"][0].as_py()
-    return pieces
+    stream = _read_pieces(repository, [each for f in files for each in pieces[f.hash]], at)
+
+    def verified(file: FileInside) -> Iterator[bytes]:
+        digest = blake3()
+        for piece in islice(stream, len(pieces[file.hash])):
+            digest.update(piece)
+            yield piece
+        if digest.hexdigest() != file.hash:
+            raise CorruptData(f"the artifact {artifact.name} of run {artifact.run} is damaged")
+
+    return ((file.name, verified(file)) for file in files)
 
 
-def _read_pieces(repository: Repository, pieces: Sequence[bytes]) -> Iterator[bytes]:
+def _pieces_of(
+    repository: Repository, hashes: Collection[str], at: SnapshotId | None
+) -> dict[str, list[bytes]]:
+    """The pieces of contents, by the hashes of these, as far as they are stored."""
+    found = tables.read(repository, tables.ARTIFACTS, ["hash", "kind", "pieces"], at=at)
+    wanted = pc.is_in(found["hash"], pa.array(list(hashes), pa.string()))
+    rows = found.filter(pc.and_(wanted, pc.not_equal(found["kind"], "folder")))
+    return dict(zip(rows["hash"].to_pylist(), rows["pieces"].to_pylist(), strict=True))
+
+
+def _read_pieces(
+    repository: Repository, pieces: Sequence[bytes], at: SnapshotId | None
+) -> Iterator[bytes]:
     """Pieces in the order asked for; only they are decoded."""
     from datasnap.tables.manifest import fields_by_name, stored_types, table_views
 
-    manifest = tables.manifest_of(repository, tables.PIECES)
+    manifest = tables.manifest_of(repository, tables.PIECES, at=at)
     if manifest is None or not pieces:
         return
-    known = tables.read(repository, tables.PIECES, ["piece"])["piece"].combine_chunks()
+    known = tables.read(repository, tables.PIECES, ["piece"], at=at)["piece"].combine_chunks()
     rows = pc.index_in(pa.array(pieces, pa.binary(32)), known)
     if rows.null_count:
         raise CorruptData("a piece of an artifact is missing")
@@ -318,21 +360,9 @@ def _read_pieces(repository: Repository, pieces: Sequence[bytes]) -> Iterator[by
         owners = np.searchsorted(ends, some, side="right")
         taken: dict[int, bytes] = {}
         for owner in np.unique(owners).tolist():
-            at = np.flatnonzero(owners == owner)
+            places = np.flatnonzero(owners == owner)
             view = views[owner]
-            within = some[at] - (ends[owner] - view.segment.rows)
+            within = some[places] - (ends[owner] - view.segment.rows)
             values = repository.scanner.take(view, types, within)[field]
-            taken.update(zip(at.tolist(), values.to_pylist(), strict=True))
+            taken.update(zip(places.tolist(), values.to_pylist(), strict=True))
         yield from (taken[n] for n in range(len(some)))
-
-
-def _write_file(to: Path, pieces: Iterable[bytes]) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    temporary = to.with_name(f".{to.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(pieces)
-        temporary.replace(to)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

@@ -4,11 +4,13 @@
     model NAME       version 1 ← version 2 ← …        each a snapshot that names a run
     model NAME/STAGE a version: what is in production
 
-A version is a snapshot: it holds the tables of runs as they were when it was registered, so the
-model's bytes stay as long as it does, and it names its run. Before it comes the version before
-it, so versions are numbered by how many there are. To promote a version moves the ref of a stage;
-to roll back moves that to where it was before. Who did so, when and why, is in the log of the ref
-(`datasnap reflog model:NAME/STAGE`), and `datasnap undo` takes it back.
+A version is a snapshot: it holds the tables of runs as they were when it was registered, and names
+its run. Record and bytes are read from these, so a version stays what it is, whatever becomes of
+the run. Before it comes the version before it, so versions are numbered by how many there are.
+
+To promote a version moves the ref of a stage; to roll back moves that to where it was before. Who
+did so, when and why, is in the log of the ref (`datasnap reflog model:NAME/STAGE`), and `datasnap
+undo` takes it back.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from datasnap.errors import InvalidName, NothingToDo, UnknownName, UsageError
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
 from datasnap.snapshots.reflog import Why
-from datasnap.snapshots.refs import check_name
+from datasnap.snapshots.refs import Ref, check_name
 
 if TYPE_CHECKING:
     from datasnap.ml.artifacts import Artifact
@@ -37,8 +39,6 @@ PRODUCTION = "production"
 #: What a version's snapshot calls its run.
 _RUN = "datasnap.run"
 _VERSION = re.compile(r"v?([0-9]{1,5})")
-#: What leaves a stage at an earlier version than it was.
-_BACK = ("rollback", "undo")
 
 
 @dataclass(frozen=True)
@@ -62,33 +62,29 @@ class ModelVersion:
 
     @property
     def record(self) -> RunRecord:
-        """The run: its data, code, parameters and metrics.
-
-        Raises:
-            UnknownName: it was removed.
-        """
-        return self._repository.run_record(self.run)
+        """The run as it was registered: its data, code, parameters and metrics."""
+        return self._repository.run_record(self.run, at=_id(self.snapshot))
 
     @property
     def artifact(self) -> Artifact:
-        """The file or folder that the run saved as its model.
-
-        Raises:
-            UnknownName: the run was removed.
-        """
+        """The file or folder that the run had saved as its model."""
         found = self.record.model
         if found is None:
             raise UnknownName("artifact", "model", where=f"of run {self.run}")
         return found
 
     def save_to(self, path: str | os.PathLike[str]) -> Path:
-        """Write the model to a file or folder of that path, and give that back.
+        """Write the model to a file or folder of that path, and give that back. A file that is
+        there is replaced; a folder that is there must be empty.
 
         Raises:
-            UnknownName: the run was removed. CorruptData. StorageError: it cannot be written.
+            CorruptData. StorageError: there is something already, or it cannot be written.
         """
-        self._repository.write_artifact(self.artifact, path)
-        return Path(path)
+        from datasnap.ml.artifacts import write_artifact
+
+        to = Path(path)
+        write_artifact(self._repository, self.artifact, to, at=_id(self.snapshot))
+        return to
 
 
 @dataclass(frozen=True)
@@ -164,29 +160,32 @@ def model(repository: Repository, spec: str) -> ModelVersion:
     return _version(repository, name, ref.snapshot)
 
 
-def register_model(repository: Repository, name: str, run: str) -> ModelVersion:
+def register_model(
+    repository: Repository, name: str, run: str, *, force: bool = False
+) -> ModelVersion:
     """Make a run's model the next version under a name.
 
     Args:
         run: its ID, the beginning of that, or its name: the newest run called so.
+        force: also a run that has not ended, as far as anybody here can tell. The version is
+            then what was recorded so far.
 
     Raises:
-        UnknownName, AmbiguousId: of the run. InvalidName. UsageError: the run saved no model.
-        NothingToDo: it is registered. Conflict: another writer registered one meanwhile.
+        UnknownName, AmbiguousId: of the run. InvalidName. UsageError: the run saved no model, or
+            has not ended. NothingToDo: it is registered. Conflict: another writer registered one
+            meanwhile.
     """
     from datasnap.ml import tables
     from datasnap.snapshots.commit import commit
 
-    record = repository.run_record(run)
-    if record.model is None:
-        raise UsageError(
-            f"run {record.id} saved no model", hint="Save it in the run: run.save_model(path)"
-        )
     refs, name = repository.refs, _check_part(name, "model")
     before, recorded = refs.read("model", name), refs.read("run", tables.REF)
-    assert recorded is not None
+    if recorded is None:
+        raise UnknownName("run", run)
+    record = repository.run_record(run, at=recorded.snapshot)
+    _check_model(record, force=force)
     for each in _versions(repository, name, before.snapshot) if before else ():
-        if each.run == record.id:
+        if each.run == record.id and each.artifact == record.model:
             raise NothingToDo(f"run {record.id} is version {each.version} of {name} already")
     sign = repository.signer.begin()
     with repository.store.session() as session:
@@ -223,7 +222,7 @@ def promote_model(repository: Repository, spec: str, to: str | int = "") -> Stag
     """
     asked = _stage(spec)
     after = _chosen(repository, _versions_of(repository, asked.name), str(to))
-    return _move(repository, asked, after, "promote")
+    return _move(repository, asked, repository.refs.read("model", asked.ref), after, "promote")
 
 
 def rollback_model(repository: Repository, spec: str) -> StageMove:
@@ -239,10 +238,12 @@ def rollback_model(repository: Repository, spec: str) -> StageMove:
     """
     asked = _stage(spec)
     model(repository, f"{asked.name}@{asked.at}")
+    ref = repository.refs.read("model", asked.ref)
     been = _path(repository, asked.ref)
     if len(been) < 2:
         raise NothingToDo(f"{asked.name}@{asked.at} was at no other version before")
-    return _move(repository, asked, _version(repository, asked.name, been[-2]), "rollback")
+    after = _version(repository, asked.name, _id(been[-2]))
+    return _move(repository, asked, ref, after, "rollback")
 
 
 def version_ids(repository: Repository, newest: SnapshotId) -> list[SnapshotId]:
@@ -255,28 +256,43 @@ def models_of(repository: Repository, run: str) -> list[str]:
     return [m.name for m in models(repository) if run in {each.run for each in m.versions}]
 
 
-def _move(repository: Repository, asked: _Spec, after: ModelVersion, verb: str) -> StageMove:
-    refs = repository.refs
-    ref = refs.read("model", asked.ref)
+def _check_model(record: RunRecord, *, force: bool) -> None:
+    if record.model is None:
+        raise UsageError(
+            f"run {record.id} saved no model", hint="Save it in the run: run.save_model(path)"
+        )
+    if record.status == "running" and not force:
+        raise UsageError(
+            f"run {record.id} is running on {record.host}, and may save another model",
+            hint="Register it when it has ended; if it is gone with its machine: --force.",
+        )
+
+
+def _move(
+    repository: Repository, asked: _Spec, ref: Ref | None, after: ModelVersion, verb: str
+) -> StageMove:
+    """Move a stage from where it was seen."""
     before = _version(repository, asked.name, ref.snapshot) if ref else None
     if before == after:
         raise NothingToDo(f"{asked.name}@{asked.at} is at version {after.version} already")
-    to = SnapshotId(ObjectId(bytes.fromhex(after.snapshot)))
     why = Why(verb, f"version {after.version}, run {after.run}")
-    refs.move("model", asked.ref, to, expected=ref, why=why)
+    repository.refs.move("model", asked.ref, _id(after.snapshot), expected=ref, why=why)
     return StageMove(asked.name, asked.at, before, after)
 
 
-def _path(repository: Repository, ref: str) -> list[SnapshotId]:
-    """Where a stage went to get where it is, without the ways that it came back."""
-    been: list[SnapshotId] = []
+def _path(repository: Repository, ref: str) -> list[str]:
+    """The snapshots that a stage went by to get where it is, without the ways that it came back."""
+    path: list[str] = []
+    before: dict[str, list[str]] = {}  # by operation
     for entry in reversed(list(repository.refs.log("model", ref))):
-        to = SnapshotId(ObjectId(bytes.fromhex(entry.after))) if entry.after else None
-        if entry.verb in _BACK and (to is None or to in been):
-            been = been[: been.index(to) + 1] if to else []
-        elif to is not None:
-            been.append(to)
-    return been
+        before[entry.operation] = path
+        if entry.undoes:
+            path = before.get(entry.undoes, [])
+        elif entry.verb == "rollback":
+            path = path[:-1]
+        if entry.after and path[-1:] != [entry.after]:
+            path = [*path, entry.after]
+    return path
 
 
 def _versions_of(repository: Repository, name: str) -> list[ModelVersion]:
@@ -319,13 +335,17 @@ def _chosen(repository: Repository, versions: list[ModelVersion], to: str) -> Mo
             known = [str(each.version) for each in versions]
             raise UnknownName("version", to, known, where=f"of {name}")
         return found[0]
-    run = resolve_run(repository, to)
-    for each in versions:
-        if each.run == run:
-            return each
+    by_run = {each.run: each for each in reversed(versions)}
+    run = to if to in by_run else resolve_run(repository, to)  # which may be removed
+    if run in by_run:
+        return by_run[run]
     raise UsageError(
         f"run {run} is no version of {name}", hint=f"First: datasnap model register {name} {run}"
     )
+
+
+def _id(digits: str) -> SnapshotId:
+    return SnapshotId(ObjectId(bytes.fromhex(digits)))
 
 
 def _stages(repository: Repository, name: str) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datasnap.ml.code import Code
     from datasnap.ml.environment import Environment
     from datasnap.repository import Repository
+    from datasnap.snapshots.objects import SnapshotId
 
 #: killed: its process ended without a word, or by a signal.
 Status = Literal["running", "finished", "failed", "killed"]
@@ -32,7 +33,7 @@ class RunRead(msgspec.Struct, frozen=True):
         repository: where, if not in the run's own; else "".
         snapshot, table_id: 64 hex digits; snapshot "": it is not known.
         columns: None: all, or it is not known.
-        details: what else the reader said of it: a filter, a split, a receipt.
+        details: what else the reader said of it: a filter, a split, what loaders handed out.
     """
 
     run: str
@@ -100,35 +101,38 @@ class RunRecord:
     @property
     def model(self) -> Artifact | None:
         """The model that it saved last; None: it saved none."""
-        whole = [each for each in self.artifacts if each.model]
-        folders = [each.name + "/" for each in whole if each.kind == "folder"]
-        top = [each for each in whole if not each.name.startswith(tuple(folders))]
-        return top[-1] if top else None
+        return next((each for each in reversed(self.artifacts) if each.model), None)
 
 
 def runs(repository: Repository) -> list[RunRecord]:
     """All runs, newest first."""
-    return _records(repository, None)
+    return _records(repository, None, None)
 
 
-def run_record(repository: Repository, run: str) -> RunRecord:
-    """One run, by its ID or the beginning of that.
+def run_record(repository: Repository, run: str, *, at: SnapshotId | None = None) -> RunRecord:
+    """One run, by its ID, the beginning of that, or its name: the newest run called so.
+
+    Args:
+        at: the snapshot of the tables of runs; None: as they are now.
 
     Raises:
         UnknownName; AmbiguousId: several begin so.
     """
-    return _records(repository, [resolve_run(repository, run)])[0]
+    return _records(repository, [resolve_run(repository, run, at=at)], at)[0]
 
 
-def resolve_run(repository: Repository, run: str) -> str:
+def resolve_run(repository: Repository, run: str, *, at: SnapshotId | None = None) -> str:
     """The ID of a run that begins so, or (where none does) of the newest run of that name.
+
+    Args:
+        at: as for `run_record`.
 
     Raises:
         UnknownName; AmbiguousId: several begin so.
     """
     from datasnap.ml import tables
 
-    rows = tables.read(repository, tables.RUNS, ["run", "name", "started"]).to_pylist()
+    rows = tables.read(repository, tables.RUNS, ["run", "name", "started"], at=at).to_pylist()
     names: dict[str, str] = {row["run"]: row["name"] for row in rows if row["name"] is not None}
     if run in names:
         return run
@@ -199,7 +203,8 @@ def environment_of(repository: Repository, run: RunRecord) -> Environment:
 
 def remove_run(repository: Repository, run: str, *, force: bool = False) -> RunRecord:
     """Remove a run, what only it saved, and its pins. Its rows go from the tables as they are now,
-    and from disk when nothing older leads to them any more (`prune`, then `gc`).
+    and from disk when nothing older leads to them any more (`prune`, then `gc`). A version of a
+    model keeps its own.
 
     Args:
         force: also one that is running, as far as anybody here can tell, or that is a model's.
@@ -257,27 +262,33 @@ def release(repository: Repository, run: str) -> None:
         number += 1
 
 
-def _records(repository: Repository, ids: Collection[str] | None) -> list[RunRecord]:
+def _records(
+    repository: Repository, ids: Collection[str] | None, at: SnapshotId | None
+) -> list[RunRecord]:
     """Runs (None: all), newest first."""
     from datasnap.ml import tables
     from datasnap.ml.artifacts import artifacts
+    from datasnap.ml.handed import newest
+    from datasnap.ml.leftover import record_leftovers
 
-    states = _states(_of_runs(tables.read(repository, tables.RUNS), ids))
+    if at is None:
+        record_leftovers(repository)
+    states = _states(_of_runs(tables.read(repository, tables.RUNS, at=at), ids))
     columns = ["run", "name", "value"]
-    metrics = _last(_of_runs(tables.read(repository, tables.METRICS, columns), ids))
+    metrics = _last(_of_runs(tables.read(repository, tables.METRICS, columns, at=at), ids))
     reads: dict[str, list[RunRead]] = {}
-    for row in _of_runs(tables.read(repository, tables.READS), ids).to_pylist():
+    for row in _of_runs(tables.read(repository, tables.READS, at=at), ids).to_pylist():
         details = msgspec.json.decode(row["details"] or "{}")
         read = msgspec.convert({**row, "details": details}, RunRead)
         reads.setdefault(read.run, []).append(read)
     saved: dict[str, list[Artifact]] = {}
-    for artifact in artifacts(repository, ids):
+    for artifact in artifacts(repository, ids, at=at):
         saved.setdefault(artifact.run, []).append(artifact)
     made = [
         _record(
             state,
             metrics.get(id, {}),
-            tuple(reads.get(id, ())),
+            tuple(newest(reads.get(id, ()))),
             tuple(saved.get(id, ())),
         )
         for id, state in states.items()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from datasnap.errors import DatasnapError, UnknownName
 from datasnap.history.walk import Touch, touches
-from datasnap.ml.artifacts import Artifact, find_artifact, hash_path
+from datasnap.ml.artifacts import Artifact, find_artifact
+from datasnap.ml.folders import hash_path
 from datasnap.ml.records import RunRead, RunRecord, run_record, runs
 from datasnap.places import open_repository
 from datasnap.snapshots.objects import ObjectId, SnapshotId

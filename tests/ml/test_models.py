@@ -72,6 +72,25 @@ def test_rolling_back_goes_further_each_time(trained: tuple[Repository, list[str
     assert (back.before.version, back.after.version) == (3, 1)
 
 
+def test_rolling_back_goes_by_every_version_also_twice(
+    trained: tuple[Repository, list[str]],
+) -> None:
+    repo, runs = trained
+    for run in runs[:2]:
+        repo.register_model("m", run)
+    for version in (1, 2, 1, 2):
+        repo.promote_model("m", version)
+    repo.rollback_model("m")
+    repo.undo()
+    assert [repo.rollback_model("m").after.version for _ in range(2)] == [1, 2]
+    repo.undo()
+    repo.undo()
+    repo.redo()
+    assert [repo.rollback_model("m").after.version for _ in range(2)] == [2, 1]
+    with pytest.raises(NothingToDo, match="no other version before"):
+        repo.rollback_model("m")
+
+
 def test_the_log_says_who_moved_a_stage_and_undo_takes_it_back(
     trained: tuple[Repository, list[str]],
 ) -> None:
@@ -162,9 +181,39 @@ def test_a_model_outlives_gc_and_its_run_is_not_removed_by_mistake(
         repo.remove_run(runs[0])
     repo.remove_run(runs[2])
     repo.remove_run(runs[0], force=True)
-    with pytest.raises(UnknownName, match="unknown run"):
-        repo.model("m@production").save_to(tmp_path / "y")
+    repo.gc(grace=timedelta(0), reflog=timedelta(0))
+    version = repo.model("m@production")
+    assert version.save_to(tmp_path / "y").read_bytes() == b"weights 1"
+    assert (version.record.name, version.record.snapshot) == ("gbm", repo.snapshot().id)
     assert repo.model("m").save_to(tmp_path / "z").read_bytes() == b"weights 2"
+    repo.promote_model("m", 2)
+    assert repo.promote_model("m", runs[0]).after == version
+
+
+def test_a_version_stays_what_it_was_when_it_was_registered(
+    repo: Repository, tmp_path: Path
+) -> None:
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"one")
+    with datasnap.run("gbm", repo=repo) as run:
+        with pytest.raises(UnknownName, match="unknown run 'gbn'"):
+            repo.register_model("m", "gbn")
+        run.save_model(folder)
+        with pytest.raises(UsageError, match="and may save another model"):
+            repo.register_model("m", run.id)
+        first = repo.register_model("m", run.id, force=True)
+        with pytest.raises(NothingToDo, match="is version 1 of m already"):
+            repo.register_model("m", run.id, force=True)
+        (folder / "weights").write_bytes(b"two")
+        run.save_model(folder)
+        run.log({"auc": 0.9})
+    assert repo.register_model("m", run.id).version == 2
+    assert repo.model("m@1") == first
+    assert (first.save_to(tmp_path / "1") / "weights").read_bytes() == b"one"
+    assert (repo.model("m").save_to(tmp_path / "2") / "weights").read_bytes() == b"two"
+    assert first.record.metrics == {}
+    assert repo.model("m").record.metrics == {"auc": 0.9}
 
 
 def test_prune_leaves_every_version_alone(
@@ -206,4 +255,5 @@ def test_the_verb_model(trained: tuple[Repository, list[str]], tmp_path: Path) -
     assert [each["version"] for each in listed["versions"]] == [2, 1]
     assert "did you mean" in shell.fails("model", "promot", "m").lower()
     assert "say: datasnap model register NAME RUN" in shell.fails("model", "register", "m", code=2)
+    assert "--force" in shell.fails("model", "promote", "m", "--force", code=2)
     assert "unknown model 'x'" in shell.fails("model", "list", "x")

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import AmbiguousId, BadInput, CorruptData, UnknownName, UsageError
+from datasnap.errors import AmbiguousId, BadInput, UnknownName, UsageError
 from datasnap.ml import reads, tables
-from datasnap.ml.artifacts import hash_path, read_artifact
 from datasnap.ml.code import this_code
 from datasnap.ml.params import plain_params
 from datasnap.ml.processes import is_gone, this_process
@@ -381,93 +380,6 @@ def test_a_record_that_an_older_datasnap_began_is_gone_on_with(
     assert [run.metrics["auc"] for run in repo.runs()] == [0.6, 0.5]
     stored = repo.table("datasnap_runs@runs").schema
     assert [stored.field(name).type for name in more] == kinds
-
-
-def test_artifacts_come_back_as_they_were(repo: Repository, tmp_path: Path) -> None:
-    folder = tmp_path / "saved" / "deep"
-    folder.mkdir(parents=True)
-    weights = os.urandom(2_500_000)
-    (folder / "weights.bin").write_bytes(weights)
-    (folder.parent / "config.json").write_text("{}")
-    (folder.parent / "empty").touch()
-    with datasnap.run(repo=repo) as run:
-        run.save_model(folder.parent, name="net")
-        run.save(folder / "weights.bin", name="copy.bin")
-    record = repo.run_record(run.id)
-    by_name = {each.name: each for each in record.artifacts}
-    assert sorted(by_name) == [
-        "copy.bin",
-        "net",
-        "net/config.json",
-        "net/deep/weights.bin",
-        "net/empty",
-    ]
-    assert record.model == by_name["net"]
-    assert by_name["net"].size == len(weights) + 2
-    repo.write_artifact(by_name["net"], tmp_path / "back")
-    assert (tmp_path / "back/deep/weights.bin").read_bytes() == weights
-    assert (tmp_path / "back/empty").read_bytes() == b""
-    assert hash_path(tmp_path / "back") == by_name["net"].hash
-    assert [a.name for a in repo.artifacts(by_name["copy.bin"].hash[:12])] == [
-        "net/deep/weights.bin",
-        "copy.bin",
-    ]
-    with pytest.raises(UnknownName):
-        repo.artifacts("0" * 64)
-
-
-def test_a_file_that_is_saved_again_takes_no_room(repo: Repository, tmp_path: Path) -> None:
-    def pieces() -> int:
-        return tables.read(repo, tables.PIECES, ["piece"]).num_rows
-
-    model = tmp_path / "model.bin"
-    data = bytearray(os.urandom(4 << 20))
-    model.write_bytes(data)
-    with datasnap.run(repo=repo) as run:
-        run.save(model)
-        count, size = pieces(), repo.size().bytes
-        run.save(model, name="again")
-        assert pieces() == count
-        assert repo.size().bytes - size < 20_000
-        data[3_000_000] ^= 1
-        model.write_bytes(data)
-        changed = run.save(model)
-        assert pieces() == count + 1
-    assert b"".join(read_artifact(repo, changed)) == bytes(data)
-    assert len(repo.run_record(run.id).artifacts) == 2
-
-
-def test_what_only_a_removed_run_saved_goes_with_it(repo: Repository, tmp_path: Path) -> None:
-    shared, own = tmp_path / "shared", tmp_path / "own"
-    shared.write_bytes(b"shared")
-    own.write_bytes(b"own")
-    with datasnap.run("first", repo=repo) as first:
-        first.save(shared)
-        first.save(own)
-    with datasnap.run("second", repo=repo) as second:
-        kept = second.save(shared)
-    repo.remove_run(first.id)
-    assert b"".join(read_artifact(repo, kept)) == b"shared"
-    with pytest.raises(UnknownName):
-        repo.artifacts(hash_path(own))
-    assert b"own" not in tables.read(repo, tables.PIECES)["bytes"].to_pylist()
-
-
-def test_a_damaged_artifact_is_not_handed_out(repo: Repository, tmp_path: Path) -> None:
-    (tmp_path / "model").write_bytes(b"weights")
-    with datasnap.run(repo=repo) as run:
-        saved = run.save(tmp_path / "model")
-        with pytest.raises(BadInput, match="cannot read"):
-            run.save(tmp_path / "missing")
-    forged = repo.run_record(run.id).artifacts[0]
-    row = {"run": "x", "name": "m", "kind": "file", "hash": "f" * 64, "size": 7, "model": False}
-    pieces = tables.read(repo, tables.ARTIFACTS)["pieces"][0].as_py()
-    listed = tables.table_of(tables.ARTIFACTS, [{**row, "time": forged.time, "pieces": pieces}])
-    tables.add(repo, lambda tx: {tables.ARTIFACTS: listed}, "forged")
-    assert b"".join(read_artifact(repo, saved)) == b"weights"
-    with pytest.raises(CorruptData):
-        repo.write_artifact(repo.artifacts("f" * 64)[0], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 @dataclasses.dataclass
