@@ -250,13 +250,16 @@ def _macros(at: SnapshotId | None, branch: str) -> Iterable[str]:
         f"(SELECT * FROM {file_at(history_path('table_name', 'ref', 'key'))})"
     )
     # A default, not an overload without arguments: DuckDB would read the whole log to bind that.
-    yield (f"CREATE MACRO main.log(ref := {own}) AS TABLE (SELECT * FROM {file_at(log)})")
+    yield f"CREATE MACRO main.log(ref := {own}) AS TABLE (SELECT * FROM {file_at(log)})"
     yield (
         f"CREATE MACRO main.conflicts(branch := {literal(branch)}) AS TABLE "
         f"(SELECT * FROM {file_at(conflicts_path('branch'))})"
     )
-    yield f"CREATE MACRO main.runs() AS TABLE (SELECT * FROM {file_at(literal(RUNS))})"
-    yield f"CREATE MACRO main.runs_metrics() AS TABLE (SELECT * FROM {file_at(literal(METRICS))})"
+    for name, path in (("runs", RUNS), ("runs_metrics", METRICS)):  # likewise: all runs
+        yield (
+            f"CREATE MACRO main.{name}(file := {literal(path)}) AS TABLE "
+            f"(SELECT * FROM {file_at('file')})"
+        )
 
 
 def _wanted(

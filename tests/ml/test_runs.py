@@ -17,7 +17,7 @@ import pytest
 
 import datasnap
 from datasnap.errors import AmbiguousId, BadInput, UnknownName, UsageError
-from datasnap.ml import reads, tables
+from datasnap.ml import reads, sqltable, tables
 from datasnap.ml.code import this_code
 from datasnap.ml.params import plain_params
 from datasnap.ml.processes import is_gone, this_process
@@ -305,13 +305,32 @@ def test_runs_are_read_by_sql_as_one_writes_it(rides_repo: Repository) -> None:
         (0.1, 0.7, head),
         (2.0, None, None),
     ]
-    assert rides_repo.connect().execute(query).fetchall()[0] == (1.0, 0.9, head)
+    for connection in (rides_repo.connect(), rides_repo.snapshot("old").connect()):
+        assert connection.execute(query).fetchall()[0] == (1.0, 0.9, head)
     nested = rides_repo.sql("SELECT params.m.d, status FROM runs() WHERE name = 'lr 1'")
     assert nested.fetchall() == [(3, "finished")]
     values = rides_repo.sql("SELECT name, value FROM runs_metrics() ORDER BY value").fetchall()
     assert values == [("auc", 0.7), ("auc", 0.9)]
     stored = "SELECT count(*) FROM snapshot('datasnap_reads', 'runs')"
     assert rides_repo.sql(stored).fetchall() == [(2,)]
+
+
+def test_only_a_query_over_runs_reads_them(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def runs_table(repository: Repository) -> pa.Table:
+        asked.append(repository)
+        return pa.table({"run": ["a"]})
+
+    monkeypatch.setattr(sqltable, "runs_table", runs_table)
+    monkeypatch.setattr(sqltable, "metrics_table", runs_table)
+    connection = repo.connect()
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    assert asked == []
+    assert connection.sql("SELECT run FROM runs()").fetchall() == [("a",)]
+    assert asked == [repo]
 
 
 def test_sql_over_runs_works_before_the_first_one(repo: Repository) -> None:
@@ -331,6 +350,7 @@ def test_sql_over_runs_works_before_the_first_one(repo: Repository) -> None:
         ([{"a": 1}, 3], ['{"a":1}', "3"]),
         ([{}, None], ["{}", None]),
         ([2**70, 1], [float(2**70), 1.0]),
+        ([10**400, 1], [str(10**400), "1"]),
         ([[{"a": 1}], None], [[{"a": 1}], None]),
     ],
 )

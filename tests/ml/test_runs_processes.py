@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.ml import reads
-from datasnap.ml.journal import Collector, Journal, Metric, Read
+from datasnap.ml import reads, tables
+from datasnap.ml.journal import Collector, Failure, Journal, Metric, Read, Which, nobody_writes
 from datasnap.ml.launch import launch
+from datasnap.ml.processes import this_process
 from datasnap.repository import Repository
 from tests.conftest import write
 
@@ -147,23 +152,115 @@ def test_an_interruption_of_datasnap_reaches_the_command_and_the_record(
     assert (run.status, run.error) == ("failed", "KeyboardInterrupt")
 
 
-def test_a_run_whose_process_is_gone_was_killed(
+def test_what_a_killed_run_noted_last_is_recorded_by_the_next_process(
     tables_repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # its notes stay
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     code = (
         "import datasnap, sys, os, signal\n"
         "repo = datasnap.open(sys.argv[1])\n"
-        "run = datasnap.run('doomed', repo=repo).start()\n"
-        "repo.table('rides').to_arrow()\n"
+        "run = datasnap.run('doomed', {'lr': 1}, repo=repo).start()\n"
+        "run.log({'auc': 0.0}, step=0)\n"
+        "run.log({'auc': 0.0}, step=0)\n"
+        "repo.table('rides').to_arrow()\n"  # which is recorded at once, with what was before
+        "run.log({'auc': 0.5}, step=1)\n"
+        "repo.table('zones').to_arrow()\n"
+        "run.log_params({'depth': 3})\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tables_repo.url], check=False)
     assert done.returncode == -signal.SIGKILL
+    assert tables.read(tables_repo, tables.METRICS).num_rows == 2
+    with ThreadPoolExecutor(3) as pool:  # several look at once
+        found = list(pool.map(lambda _: datasnap.open(tables_repo.url).runs(), range(3)))
     (run,) = tables_repo.runs()
+    assert {(each.name, each.status) for (each,) in found} == {("doomed", "killed")}
     assert (run.name, run.status, run.ended, run.duration) == ("doomed", "killed", None, None)
-    assert run.snapshot == tables_repo.snapshot().id
+    assert tables_repo.run_metrics(run.id)["value"].to_pylist() == [0.0, 0.0, 0.5]
+    assert run.params == {"lr": 1, "depth": 3}
+    assert [read.table for read in run.reads] == ["rides", "zones"]
+    assert tables_repo.pins() == {f"run/{run.id}": tables_repo.snapshot().id}
+    assert list(tmp_path.glob("datasnap-run-*")) == []
+    # It was said once that it ended, and is not said again.
+    head = tables_repo.snapshot("runs").id
+    assert tables_repo.runs() == [run]
+    assert tables_repo.snapshot("runs").id == head
     assert tables_repo.remove_run(run.id).id == run.id
+
+
+def test_an_end_that_could_not_be_recorded_is_recorded_later(
+    repo: Repository,
+) -> None:
+    code = (
+        "import datasnap, sys\n"
+        "from datasnap.ml import tables\n"
+        "run = datasnap.run('training', repo=sys.argv[1]).start()\n"
+        "run.log({'auc': 0.5})\n"
+        "def full(*words): raise OSError('the disk is full')\n"
+        "tables.add = full\n"
+        "run.finish()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, repo.url], capture_output=True, check=False)
+    assert b"the disk is full" in done.stderr
+    (run,) = repo.runs()
+    assert (run.status, run.metrics) == ("finished", {"auc": 0.5})
+    assert run.ended is not None
+
+
+def test_notes_are_left_alone_as_long_as_somebody_adds_to_them(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.note(Failure("x"))
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(0.2)
+        os._exit(0)
+    journal.close()
+    with nobody_writes(tmp_path) as alone:
+        assert not alone  # what was forked may go on
+    os.waitpid(pid, 0)
+    with nobody_writes(tmp_path) as alone, nobody_writes(tmp_path) as second:
+        assert alone
+        assert not second
+
+
+def test_a_record_cannot_name_somebody_elses_folder(repo: Repository, tmp_path: Path) -> None:
+    *machine, number, started = this_process().split("/")
+    gone = "/".join([*machine, number, str(int(started) - 1)])
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Journal(folder).begin(Which("another", repo.url, ""))
+    (folder / "notes.jsonl").touch()
+    row = {"run": "r", "seq": 0, "status": "running", "started": datetime.now(UTC)}
+    rows = [{**row, "process": gone, "journal": str(folder)}]
+    tables.add(repo, lambda tx: {tables.RUNS: tables.table_of(tables.RUNS, rows)}, "forged")
+    assert [run.status for run in repo.runs()] == ["killed"]
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.jsonl", "run.json"]
+
+
+def test_the_last_value_of_a_metric_is_that_of_the_last_moment(
+    repo: Repository,
+) -> None:
+    with datasnap.run("two", repo=repo) as run:
+        run.log({"loss": 1.0})
+        folder = Path(os.environ[reads.VARIABLE])
+        later = Metric("loss", 0.1, 9, time.time_ns() // 1000)
+        (folder / "0-of-another-process.jsonl").write_bytes(msgspec.json.encode(later) + b"\n")
+        assert run.metrics == {"loss": 0.1}
+    assert repo.run_record(run.id).metrics == {"loss": 0.1}
+
+
+def test_a_note_that_cannot_be_recorded_hinders_nothing(
+    repo: Repository,
+) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"), datasnap.run("x", repo=repo) as run:
+        run.log({"auc": 0.5})
+        folder = Path(os.environ[reads.VARIABLE])
+        notes = [Metric("auc", 1.0, 2**63, 5), Metric("auc", "much", None, 5)]  # type: ignore[arg-type]
+        lines = b"\n".join(map(msgspec.json.encode, notes))
+        (folder / "0.jsonl").write_bytes(lines + b"\n")
+        raise RuntimeError("out of memory")
+    record = repo.run_record(run.id)
+    assert (record.status, record.metrics) == ("failed", {"auc": 0.5})
 
 
 @pytest.mark.parametrize(("location", "count"), [("local", 8), ("s3", 3)], indirect=["location"])
@@ -192,7 +289,6 @@ def test_a_run_that_cannot_be_recorded_goes_on_with_a_warning(
     tables_repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from datasnap.errors import StorageError
-    from datasnap.ml import tables
 
     def refuse(*words: object) -> None:
         raise StorageError("the disk is full")
