@@ -20,9 +20,11 @@ def verify_receipt(
 ) -> None:
     """Prove which rows a loader handed out: derive them anew, and compare with its receipt.
 
-    The repository is the one that the receipt names, unless -C names another.
+    The repository is the one that the receipt names, unless -C names another. Runs of it that kept
+    this receipt are named.
     """
     from datasnap.errors import ReceiptMismatch
+    from datasnap.ml.handed import runs_with_receipt
     from datasnap.ml.receipts import read_receipt
     from datasnap.ml.receipts import verify_receipt as derive
 
@@ -30,8 +32,9 @@ def verify_receipt(
     repository = the_repository(receipt.origin.pinned.url)
     with progress_bar() as progress:
         found = derive(repository, receipt, progress=progress)
+    kept = runs_with_receipt(repository, receipt) if found.ok else []
     if json:
-        print_json(_as_json(receipt, found))
+        print_json({**_as_json(receipt, found), "runs": kept})
     else:
         _say(receipt)
     if not found.ok:
@@ -39,6 +42,8 @@ def verify_receipt(
     if not json:
         rows = plural(receipt.rows, "row")
         say(f"[green]✓[/] exactly these {rows}, in this order; root {receipt.root[:SHORT]}")
+        for run in kept:
+            say(f"  run {run} handed them out")
 
 
 def _say(receipt: Receipt) -> None:

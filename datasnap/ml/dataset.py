@@ -1,20 +1,4 @@
-"""Pinned tables for PyTorch.
-
-    from datasnap.ml.torch import TableDataset, TableLoader
-
-    rides = datasnap.open().snapshot(PINNED).table("rides")
-    dataset = TableDataset(rides, columns=["fare", "km"], where="km > 0",
-                           batch_size=8192, shuffle=True, seed=1)
-    loader = TableLoader(dataset, num_workers=4, pin_memory=True, receipt=True)
-    for epoch in range(10):
-        for batch in loader:            # {"fare": tensor, "km": tensor}
-            ...
-    loader.receipt().save("receipt.json")
-
-The same table, condition, seed and epoch give the same tensors in the same order: in any process,
-with any number of workers, next year too (see `datasnap.ml.order`). `RowDataset` is for samplers
-that choose rows by number.
-"""
+"""Batches of a pinned table's rows as tensors, shared out among workers and ranks."""
 
 from __future__ import annotations
 
@@ -22,31 +6,25 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
 from datasnap.errors import UsageError
-from datasnap.extras import require
+from datasnap.ml import handed
 from datasnap.ml.batches import read_batches
 from datasnap.ml.order import Epoch, Order, Share, Uneven
-from datasnap.ml.receipts import Ledger, Origin, Receipt, leaf_of
+from datasnap.ml.packed import Packed
+from datasnap.ml.receipts import Origin, leaf_of
 from datasnap.ml.source import Source
 from datasnap.ml.tensors import Nulls, Others, Tensors
-
-require("torch")
-
-import torch  # noqa: E402
-from torch import distributed  # noqa: E402
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # noqa: E402
-
-from datasnap.ml.packed import Packed  # noqa: E402
-from datasnap.ml.rows import RowDataset, collate  # noqa: E402
 
 if TYPE_CHECKING:
     from datasnap.ml.splits import Split
     from datasnap.versions import TableVersion
 
-__all__ = ["RowDataset", "TableDataset", "TableLoader", "collate"]
-
-#: What a loader's options must leave alone: the dataset makes the batches.
-_OWN = ("batch_size", "shuffle", "sampler", "batch_sampler", "drop_last", "collate_fn")
+#: A batch with its leaf (see `datasnap.ml.receipts`; empty unless asked for) and its rows.
+_Numbered = tuple[bytes, int, Any]
 
 
 class TableDataset(IterableDataset[Any]):
@@ -117,9 +95,9 @@ class TableDataset(IterableDataset[Any]):
         self._source = Source(table, self._tensors.names, where)
         self._transform, self._threads = transform, threads
         self._share()  # is it possible at all?
-        # In shared memory, so that workers that live on hear of it.
-        self._start = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self._resume: dict[str, int] | None = None
+        self._start = shared_numbers(1)
+        #: A state to go on from, and the process that is to.
+        self._resume: tuple[int, dict[str, int]] | None = None
         self._progress = self._state(0, 0, 0, 0, 1)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,7 +109,11 @@ class TableDataset(IterableDataset[Any]):
         return self._share().of_rank(self._epoch(0).batches)
 
     def __iter__(self) -> Iterator[Any]:
-        return (batch for _, _, batch in self.numbered(leaves=False))
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        epoch, first, given = self._begin(worker, workers)
+        self._progress = self._state(epoch, first, given, worker, workers)
+        return self._counted(self._progress, self._read(epoch, first, given, leaves=False))
 
     @property
     def is_remote(self) -> bool:
@@ -143,67 +125,84 @@ class TableDataset(IterableDataset[Any]):
         """All that its batches follow from."""
         return Origin(self._source.pinned, self.order, self._share())
 
-    def set_epoch(self, epoch: int, *, first: int = 0) -> None:
-        """Which epoch the next iteration is of: other epochs, other shuffles.
-
-        Args:
-            first: the batch to begin at, counted over all ranks.
-        """
-        if epoch < 0 or first < 0:
-            raise UsageError("epochs and batches are counted from 0")
-        self._start.copy_(torch.tensor([epoch, first]))
-        self._resume = None
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is of: other epochs, other shuffles. (After
+        `load_state_dict` of a state of that epoch: what is left of it.)"""
+        if epoch < 0:
+            raise UsageError("epochs are counted from 0")
+        self._start.fill_(epoch)
+        if self._resume is not None and self._resume[1]["epoch"] != epoch:
+            self._resume = None
 
     def state_dict(self) -> dict[str, int]:
         """Where the iteration stands, in the process that iterates; as `torchdata` expects."""
         return dict(self._progress)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next iteration go on where another one was: what was handed out is not even
-        read. A state of a process without workers may be gone on with by any number of them."""
-        self._resume = dict(state)
+        """Let the next iteration in this process go on where another one was: what was handed out
+        is not even read."""
+        self._resume = os.getpid(), dict(state)
 
-    def numbered(self, *, leaves: bool) -> Iterator[tuple[bytes, int, Any]]:
-        """The batches of the next iteration, each with its leaf (see `datasnap.ml.receipts`;
-        empty unless asked for) and its rows."""
+    def numbered(self, epoch: int, first: int, *, leaves: bool) -> Iterator[_Numbered]:
+        """This process's batches of an epoch, from one on that is counted over all ranks; without
+        a note that they are handed out."""
+        return self._read(epoch, first, 0, leaves=leaves)
+
+    def account(self, loader: object = None) -> handed.Account | None:
+        """Where it is counted what this process hands out; None: no run is active.
+
+        Args:
+            loader: one that keeps a receipt.
+        """
+        return handed.account(self._source, self.origin, self._epoch(0).batches, loader)
+
+    def _counted(self, progress: dict[str, int], made: Iterator[_Numbered]) -> Iterator[Any]:
+        """Batches, counted as they are handed out. (What becomes of a worker's batches, others
+        know.)"""
+        if get_worker_info() is None:
+            account = self.account()
+        else:
+            account = None
+            handed.note_loader(self._source, handed.Handed(self.order, self._share()))
+        first = progress["first"] + progress["given"] * self._share().ranks
+        with handed.iteration(account, progress["epoch"], first) as count:
+            for _, rows, batch in made:
+                progress["given"] += 1
+                count(rows)
+                yield batch
+
+    def _read(self, epoch: int, first: int, given: int, *, leaves: bool) -> Iterator[_Numbered]:
         info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        epoch, first, given = self._begin(worker, workers)
-        self._progress = self._state(epoch, first, given, worker, workers)
-        share = self._share(worker, workers)
-        self._source.note()
-        return self._read(self._epoch(epoch), share, leaves)
-
-    def _read(self, epoch: Epoch, share: Share, leaves: bool) -> Iterator[tuple[bytes, int, Any]]:
-        progress = self._progress
-        numbers = share.numbers(epoch.batches, progress["first"], progress["given"])
-        in_worker = get_worker_info() is not None
-        threads = self._threads or (1 if in_worker else os.cpu_count() or 1)
-        for batch in read_batches(self._source, epoch, numbers, threads):
+        share = self._share() if info is None else self._share(info.id, info.num_workers)
+        made = self._epoch(epoch)
+        numbers = share.numbers(made.batches, first, given)
+        threads = self._threads or (1 if info is not None else os.cpu_count() or 1)
+        for batch in read_batches(self._source, made, numbers, threads):
             leaf = leaf_of(batch.rows) if leaves else b""
-            made: Any = self._tensors.of(batch.rows)
+            made_of: Any = self._tensors.of(batch.rows)
             if self._transform is not None:
-                made = self._transform(made)
-            progress["given"] += 1
-            packed = Packed(made) if in_worker and type(made) is dict else made
+                made_of = self._transform(made_of)
+            packed = Packed(made_of) if info is not None and type(made_of) is dict else made_of
             yield leaf, batch.rows.num_rows, packed
 
     def _begin(self, worker: int, workers: int) -> tuple[int, int, int]:
         """Epoch, first batch, and how many of this worker's own were handed out already."""
-        state, self._resume = self._resume, None
-        if state is None:
-            epoch, first = self._start.tolist()
-            return epoch, first, 0
-        if (state["worker"], state["workers"]) == (worker, workers):
-            return state["epoch"], state["first"], state["given"]
-        if state["workers"] == 1:
-            done = state["given"] * self._share().ranks
-            return state["epoch"], state["first"] + done, 0
-        raise UsageError(
-            f"the state is of worker {state['worker']} of {state['workers']}, this is "
-            f"worker {worker} of {workers}",
-            hint="Go on with as many workers; or use TableLoader, whose states fit any number.",
-        )
+        resume, self._resume = self._resume, None
+        if resume is None:
+            return int(self._start), 0, 0
+        process, state = resume
+        if process != os.getpid():
+            raise UsageError(
+                "a state that was loaded in one process cannot be gone on from in another",
+                hint="Use TableLoader, or torchdata's StatefulDataLoader.",
+            )
+        if (state["worker"], state["workers"]) != (worker, workers):
+            raise UsageError(
+                f"the state is of worker {state['worker']} of {state['workers']}, this is "
+                f"worker {worker} of {workers}",
+                hint="Go on with as many workers; or use TableLoader, whose states fit any number.",
+            )
+        return state["epoch"], state["first"], state["given"]
 
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._source.counts, self.order, number)
@@ -218,114 +217,12 @@ class TableDataset(IterableDataset[Any]):
         return dict(zip(names, (epoch, first, given, worker, workers), strict=True))
 
 
-class TableLoader(DataLoader[Any]):
-    """A `DataLoader` over a `TableDataset` that counts epochs by itself, can stop and go on
-    anywhere with any number of workers, and keeps receipts.
-
-    Args:
-        receipt: True: keep one, for `receipt()`. A receipt: hand out exactly its batches, and
-            keep one.
-        options: as `DataLoader` has them, but for those that the dataset decides. Workers that
-            read from an object store are spawned unless `multiprocessing_context` says otherwise
-            (then a script needs its `if __name__ == "__main__":`).
-
-    Raises:
-        ReceiptMismatch: the receipt is of another table, other columns, or another order; when
-            iterated: of other rows, at the first batch that differs, before it is handed out.
-    """
-
-    def __init__(
-        self, dataset: TableDataset, *, receipt: Receipt | bool = False, **options: Any
-    ) -> None:
-        for name in _OWN:
-            if name in options:
-                raise UsageError(f"{name} is decided by the dataset", hint="Give it to that.")
-        if dataset.is_remote and options.get("num_workers", 0):
-            options.setdefault("multiprocessing_context", "spawn")
-        self._ledger = None
-        if receipt is not False:
-            self._origin = dataset.origin
-            self._ledger = Ledger(self._origin, receipt if receipt is not True else None)
-        self._table = dataset
-        self._epoch, self._first, self._given = -1, 0, 0
-        self._next: tuple[int, int] | None = None
-        numbered = _Numbered(dataset, leaves=self._ledger is not None)
-        super().__init__(numbered, batch_size=None, collate_fn=_as_it_is, **options)
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """The next epoch; after `load_state_dict`, what is left of that one."""
-        self._epoch, self._first = self._next or (self._epoch + 1, 0)
-        self._given, self._next = 0, None
-        self._table.set_epoch(self._epoch, first=self._first)
-        if self._ledger is not None:
-            if self._table.origin != self._origin:
-                raise UsageError(
-                    "torch.distributed was initialised after the loader, which keeps a receipt",
-                    hint="Make the loader after init_process_group, or give rank and ranks.",
-                )
-            self._ledger.begin(self._epoch, self._first)
-        return self._run()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is of."""
-        self._next = epoch, 0
-
-    def receipt(self) -> Receipt:
-        """The receipt of all batches handed out so far.
-
-        Raises:
-            UsageError: none is kept.
-        """
-        if self._ledger is None:
-            raise UsageError("no receipt is kept", hint="Make the loader with receipt=True.")
-        return self._ledger.receipt()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the training loop stands: what was handed to it, not what workers made ahead."""
-        epoch, batch = self._next or (
-            max(self._epoch, 0),
-            self._first + self._given * self._table.origin.share.ranks,
-        )
-        kept = None if self._ledger is None else self._ledger.state()
-        return {"epoch": epoch, "batch": batch, "receipt": kept}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration go on there; with any number of workers.
-
-        Raises:
-            ReceiptMismatch: the receipt so far is of other rows.
-        """
-        self._next = state["epoch"], state["batch"]
-        if self._ledger is not None and state.get("receipt") is not None:
-            self._ledger.restore(state["receipt"])
-
-    def _run(self) -> Iterator[Any]:
-        for leaf, rows, batch in super().__iter__():
-            if self._ledger is not None:
-                self._ledger.add(leaf, rows)
-            self._given += 1
-            yield batch
-        self._next = self._epoch + 1, 0
-
-
-class _Numbered(IterableDataset[Any]):
-    """A dataset's batches with their leaves, for a loader that keeps a receipt."""
-
-    def __init__(self, dataset: TableDataset, *, leaves: bool) -> None:
-        self._dataset, self._leaves = dataset, leaves
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __iter__(self) -> Iterator[tuple[bytes, int, Any]]:
-        return self._dataset.numbered(leaves=self._leaves)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 def _distributed() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def shared_numbers(count: int) -> torch.Tensor:
+    """Integers in shared memory, so that workers that live on hear of it when they change."""
+    return torch.zeros(count, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call, no-any-return]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -85,15 +86,23 @@ class Receipt(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, as JSON.
+        """Write it to a file, as JSON; whole, or not at all.
 
         Raises:
             StorageError: the file cannot be written.
         """
+        file = Path(path).resolve()  # a link stays one
+        temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+            with temporary.open("wb") as out:
+                out.write(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(file)
         except OSError as error:
             raise StorageError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def all_leaves(self) -> list[bytes]:
         """The leaf of each batch; none where they were not kept."""
@@ -191,6 +200,11 @@ class Ledger:
             self._leaves += leaf
         self._check_root()
 
+    @property
+    def root(self) -> str:
+        """Of the receipt of what was handed out so far."""
+        return self._tree.root.hex()
+
     def receipt(self) -> Receipt:
         """What was handed out so far."""
         count = self._tree.count
@@ -199,7 +213,7 @@ class Ledger:
             tuple(stretch for stretch in self._stretches if stretch.count),
             count,
             self._rows,
-            self._tree.root.hex(),
+            self.root,
             base64.b64encode(self._leaves).decode() if count <= MAX_LEAVES else "",
         )
 
@@ -251,7 +265,7 @@ class Ledger:
         wanted = self._expected
         if wanted is None or wanted.batches != self._tree.count:
             return
-        if wanted.root != self._tree.root.hex() or wanted.rows != self._rows:
+        if wanted.root != self.root or wanted.rows != self._rows:
             raise ReceiptMismatch("the rows that were handed out are not those of the receipt")
 
 

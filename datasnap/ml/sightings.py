@@ -1,12 +1,13 @@
 """Which runs, and so which models, saw a row: the runs that read a version of its table that has
-it. Filters and ranges of rows that a run read by are asked about that row; where they cannot be,
-or where it is not known which rows were used of those that were there, a run may have seen it.
+it. Filters and ranges of rows that a run read by are asked about that row, and of loaders it is
+worked out whether they handed it out; where that cannot be, or where nobody knows which rows were
+used of those that were there, a run may have seen it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,7 +16,9 @@ from datasnap.errors import DatasnapError
 from datasnap.history.key import Key, key_values, shown_key
 from datasnap.history.rows import Row, RowFinder
 from datasnap.history.walk import newest_table, table_at
+from datasnap.ml.handed import Handed, handed_out
 from datasnap.ml.records import RunRead, RunRecord, runs
+from datasnap.ml.source import Source
 from datasnap.ml.trace import split_of
 from datasnap.query.expressions import check_repeatable
 from datasnap.query.selecting import Selection, read_selection
@@ -24,9 +27,10 @@ from datasnap.tables.manifest import Segments, fields_by_name
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
+    from datasnap.versions import TableVersion
 
 #: What a read may say, beside a filter and a range, without it being a question which rows it was.
-_TELLING = {"where", "rows", "split", "shuffle", "seed", "order"}
+_TELLING = {"where", "rows", "split"}
 #: Ways to read of which nobody knows which rows were used.
 _THROUGH = {
     "file": "it read by SQL or as a file",
@@ -108,11 +112,13 @@ def trace_row(repository: Repository, table: str, key: Key, *, at: str = "HEAD")
 
 @dataclass
 class _Looking:
-    """Looks for one row in versions of a table; each is asked once."""
+    """Looks for one row in versions of a table; each is asked once, and so is each filter of a
+    loader."""
 
     repository: Repository
     finder: RowFinder
     now: TableId | None
+    sources: dict[tuple[TableId, str | None], Source] = field(default_factory=dict)
 
     def row_of(self, id: TableId | None) -> Row | None:
         return self.finder.find(id)
@@ -149,12 +155,35 @@ class _Looking:
             start, stop = msgspec.convert(rows, tuple[int, int]) if rows else (0, number + 1)
             if not start <= number < stop or not self._kept(read, id, where, number):
                 return None
+            if (given := handed_out(read)) is not None:
+                return self._unsure_of_loader(given, read, id, number)
         except (DatasnapError, msgspec.ValidationError) as error:
             return f"its filter cannot be asked: {error}"
         if "through" in details:
             return _THROUGH.get(str(details["through"]), "it read in an unknown way")
         unknown = sorted(set(details) - _TELLING)
         return f"it read by {', '.join(unknown)}" if unknown else ""
+
+    def _unsure_of_loader(
+        self, given: Handed, read: RunRead, id: TableId, number: int
+    ) -> str | None:
+        """The same of a loader that had the row to hand out."""
+        if not given.account:
+            return "it read in workers of a DataLoader"
+        if given.whole or (given.stretches and self._given(given, read, id, number)):
+            return ""
+        return None if given.ended else "nobody knows all that was handed out to it"
+
+    def _given(self, given: Handed, read: RunRead, id: TableId, number: int) -> bool:
+        """Whether a row is in what a loader handed out."""
+        where = read.details.get("where")
+        key = id, None if where is None else str(where)
+        if key not in self.sources:
+            version = self._version(read, id)
+            self.sources[key] = Source(version, version.schema.names[:1], key[1])
+        source = self.sources[key]
+        place = source.place_of(number)
+        return place is not None and given.holds(source.counts, *place)
 
     def _number(self, row: Row) -> int:
         """Where a row stands in its version of the table."""
@@ -164,15 +193,18 @@ class _Looking:
 
     def _kept(self, read: RunRead, id: TableId, where: object, number: int) -> bool:
         """Whether a filter keeps the row of a number."""
-        from datasnap.versions import TableVersion
-
         if where is None:
             return True
-        snapshot = SnapshotId(ObjectId(bytes.fromhex(read.snapshot)))
-        version = TableVersion(self.repository, read.table, id, snapshot)
+        version = self._version(read, id)
         check_repeatable(str(where), version.schema.names)  # else it may have kept other rows then
         wanted = Selection(None, str(where), (number, number + 1))
         return any(some.num_rows for some in read_selection(self.repository, version, wanted))
+
+    def _version(self, read: RunRead, id: TableId) -> TableVersion:
+        from datasnap.versions import TableVersion
+
+        snapshot = SnapshotId(ObjectId(bytes.fromhex(read.snapshot)))
+        return TableVersion(self.repository, read.table, id, snapshot)
 
     def _changed(self, id: TableId, row: Row) -> tuple[str, ...] | None:
         """The columns in which the row has another value now."""

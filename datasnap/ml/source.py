@@ -106,19 +106,24 @@ class Source:
         """The table, of a repository that this process opened."""
         return self._here.table
 
+    @property
+    def details(self) -> dict[str, object]:
+        """What a run keeps of which rows are wanted."""
+        where = {} if self.pinned.where is None else {"where": self.pinned.where}
+        split = {} if self._split is None else {"split": self._split}
+        return {**where, **split}
+
     def note(self, **details: object) -> None:
         """Tell the run that is active that rows are handed out: all that are wanted, unless
         details say more."""
         pinned = self.pinned
-        where = {} if pinned.where is None else {"where": pinned.where}
-        split = {} if self._split is None else {"split": self._split}
         note_read(
             self.table.repository,
             pinned.snapshot,
             pinned.table,
             pinned.table_id,
             pinned.columns,
-            details={**where, **split, **details},
+            details={**self.details, **details},
         )
 
     def read(self, segment: int, start: int, stop: int) -> pa.RecordBatch:
@@ -171,6 +176,18 @@ class Source:
         if self._wanted is None:
             return None
         return np.flatnonzero(np.unpackbits(self._wanted, count=int(self.starts[-1])))
+
+    def place_of(self, row: int) -> tuple[int, int] | None:
+        """The segment of a row of the table, by its number there, and its place among those that
+        are wanted of that; None: it is not wanted."""
+        segment = int(np.searchsorted(self.starts, row, side="right")) - 1
+        position = row - int(self.starts[segment])
+        if self._wanted is None:
+            return segment, position
+        positions = self._positions(segment)
+        place = int(np.searchsorted(positions, position))
+        found = place < len(positions) and int(positions[place]) == position
+        return (segment, place) if found else None
 
     def _positions(self, segment: int) -> Numbers:
         """The rows wanted of a segment, by their positions in it; there is a condition."""

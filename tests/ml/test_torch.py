@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -148,23 +149,49 @@ def test_going_on_does_not_decode_what_was_passed(
     data = dataset(table, shuffle=False, threads=1)
     original = data._source.read
     monkeypatch.setattr(data._source, "read", lambda *a: read.append(a) or original(*a))
-    data.set_epoch(0, first=41)
-    assert len(list(data)) == 2
+    loader = TableLoader(data)
+    loader.load_state_dict({"epoch": 0, "batch": 41})
+    assert len(list(loader)) == 2
     passed = int(np.searchsorted(data._source.starts, 41 * 7_000, side="right")) - 1
     assert passed > 0
     assert {segment for segment, *_ in read} == set(range(passed, len(data._source.counts)))
 
 
-def test_a_state_of_a_process_without_workers_fits_workers(table: TableVersion) -> None:
-    data = dataset(table)
+def test_a_state_is_gone_on_from_once_by_the_process_that_loaded_it(table: TableVersion) -> None:
+    data = dataset(table, columns=["ride_id"])
     whole = ids(data)
     batches = iter(data)
     for _ in range(5):
         next(batches)
-    other = dataset(table)
-    other.load_state_dict(data.state_dict())
-    assert ids(DataLoader(copy.copy(other), batch_size=None, num_workers=2)) == whole[5:]
+    state, other = data.state_dict(), dataset(table, columns=["ride_id"])
+    other.load_state_dict(state)
+    other.set_epoch(0)  # as one does for each epoch
     assert ids(other) == whole[5:]
+    assert ids(other) == whole
+    other.load_state_dict(state)
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("fork")) as worker,
+        pytest.raises(UsageError, match="cannot be gone on from in another"),
+    ):
+        worker.submit(list, other).result()
+    other.set_epoch(1)
+    assert ids(other) != whole
+
+
+def test_loaders_of_one_dataset_count_epochs_for_themselves(table: TableVersion) -> None:
+    data = dataset(table, columns=["ride_id"], batch_size=100_000)
+    one, two = TableLoader(data), TableLoader(data)
+    one.set_epoch(5)
+    pairs = list(zip(one, two, strict=True))
+    data.set_epoch(5)
+    assert ids(data) == ids(a for a, _ in pairs)
+    data.set_epoch(0)
+    assert ids(data) == ids(b for _, b in pairs)
+    first = iter(one)
+    next(first)
+    next(iter(one))
+    with pytest.raises(UsageError, match="another iteration of this loader was begun"):
+        next(first)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -265,8 +292,10 @@ def test_what_is_wrong_is_said_at_once(table: TableVersion) -> None:
         dataset(table, where="fair > 1")
     with pytest.raises(UsageError, match="rank and ranks go together"):
         dataset(table, rank=0)
-    with pytest.raises(UsageError, match="batch_size is decided by the dataset"):
+    with pytest.raises(UsageError, match="batch_size is no option of a TableLoader"):
         TableLoader(dataset(table), batch_size=4)
+    with pytest.raises(UsageError, match="in_order is no option"):
+        TableLoader(dataset(table), in_order=False)
     with pytest.raises(UsageError, match="no receipt is kept"):
         TableLoader(dataset(table)).receipt()
 
