@@ -30,8 +30,8 @@ def leaks(
     tables: Annotated[
         list[str],
         typer.Argument(
-            metavar="[TRAIN] TEST",
-            help="Tables, as TABLE or TABLE@REF; TEST alone with --in-history or --trained.",
+            metavar="TABLE",
+            help="TRAIN and TEST, as TABLE or TABLE@REF; TEST alone with --in-history or --trained.",
             autocompletion=complete_tables,
         ),
     ],

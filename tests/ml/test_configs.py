@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import stat
 import tomllib
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from datasnap.errors import BadInput, UsageError
+from datasnap.errors import BadInput, StorageError, UsageError
 from datasnap.ml.configs import ConfigFile
 
 ID, OTHER = "3f" * 32, "12345678" * 8  # YAML would take the second for a number
@@ -31,6 +33,9 @@ CONFIGS = {
     "document.yaml": "---\nanchor: &a {x: 1}\nuse: *a\nlit: |\n  one\n\n  two\n",
     "windows.yaml": "lr: 1\r\nopt:\r\n    x: 1\r\n",
     "no-end.yml": "lr: 1",
+    "mark.yaml": "\ufefflr: 1\n",
+    "merged.yaml": "base: &b {repo: x}\ndatasnap:\n  <<: *b\n  ref: 'old'\nz: 1\n",
+    "literal.yaml": "datasnap:\n  ref: |\n    a ref\n  repo: >-\n    a repo\nz: 😀 # ü\n",
     "new.toml": "",
     "comments.toml": "# training\nlr = 1e-3   # rate\n\n[opt]  # more\nlayers = [64,\n  32]\n",
     "behind.toml": "lr = 1\n\n[datasnap] # the data\nrepo = '../data' # here\n"
@@ -152,10 +157,14 @@ def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
         ("a.yaml", "<<<<<<< ours\na: 1\n=======\na: 2\n>>>>>>> theirs\n", "cannot be read"),
         ("a.yaml", "other: &o {repo: x}\ndatasnap: *o\n", "cannot be written"),
         ("a.yaml", "datasnap: [1]\n", "no mapping"),
+        ("a.yaml", "datasnap: {ref: a}\nlr: 1\ndatasnap: {ref: b}\n", "'datasnap' is in it twice"),
+        ("a.yaml", "datasnap:\n  a: {ref: a, ref: b}\n", "'ref' is in it twice"),
         ("a.toml", "a = \n", "cannot be read"),
         ("a.toml", "datasnap = 1\n", "no table"),
         ("a.json", "{'a': 1}", "cannot be read"),
         ("a.json", "[1]", "no object"),
+        ("a.json", '{"datasnap": {}, "datasnap": {}}', "'datasnap' is in it twice"),
+        ("a.json", '{"datasnap": {"ref": "a", "ref": "b"}}', "'ref' is in it twice"),
         ("a.json", "\xff", "cannot be read"),
     ],
 )
@@ -167,6 +176,52 @@ def test_a_file_that_cannot_be_edited_safely_is_left_as_it_is(
     with pytest.raises(BadInput, match=said):
         ConfigFile(file).put((), VALUES)
     assert file.read_text() == text
+
+
+def test_tables_of_toml_that_stand_apart_are_changed_where_they_stand(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[datasnap.a]\nref = "1"\n\n[opt]\nx = 1\n\n[datasnap.b]\nref = "2"\n')
+    config = ConfigFile(file)
+    config.put(("b",), {"ref": "3"})
+    config.put(("c",), {"ref": "4"})
+    config.save()
+    assert file.read_text() == (
+        '[datasnap.a]\nref = "1"\n\n[datasnap.c]\nref = "4"\n\n'
+        '[opt]\nx = 1\n\n[datasnap.b]\nref = "3"\n'
+    )
+
+
+def test_what_somebody_else_wrote_meanwhile_stays(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    for before in ("", "lr: 1\n"):
+        config = ConfigFile(file)
+        config.put((), VALUES)
+        file.write_text(before + "by: hand\n")
+        with pytest.raises(StorageError, match="changed meanwhile"):
+            config.save()
+        assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+        assert file.read_text() == before + "by: hand\n"
+
+
+def test_a_write_that_breaks_off_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("lr: 1\n")
+    config = ConfigFile(file)
+    config.put((), VALUES)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            config.save()
+    assert file.read_text() == "lr: 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+    config.save()
+    assert ConfigFile(file).block == VALUES
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:

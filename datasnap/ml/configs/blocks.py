@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias
 
 from datasnap.errors import BadInput, StorageError, UsageError
 
@@ -20,7 +20,6 @@ from datasnap.errors import BadInput, StorageError, UsageError
 KEY = "datasnap"
 #: What a mapping of a config holds: texts, and mappings of them. Other values are left out.
 Block: TypeAlias = "dict[str, str | Block]"
-T = TypeVar("T")
 
 _ENDINGS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 _BOM = b"\xef\xbb\xbf"
@@ -60,8 +59,11 @@ class ConfigFile:
             BadInput: it cannot be read. StorageError: it is there, and cannot be opened.
         """
         self.path, self._format = path, _format(path)
-        self._mark, self._text = _read(path)
-        self.block = self._try(lambda: self._format.read(self._text))
+        self._before = self._mark, self._text = _read(path)
+        try:
+            self.block = self._format.read(self._text)
+        except ValueError as error:
+            raise BadInput(f"{path} cannot be read: {_reason(error)}") from error
 
     def put(self, path: tuple[str, ...], values: Mapping[str, str]) -> None:
         """Set texts in the block, or in a mapping of it. `save` writes them.
@@ -85,8 +87,10 @@ class ConfigFile:
         """Write the file: whole or not at all, with the mode that it had.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: it cannot be written, or somebody else changed it since it was read.
         """
+        if _read(self.path) != self._before:
+            raise StorageError(f"{self.path} was changed meanwhile", hint="Try again.")
         path = self.path.resolve()  # a link stays one
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
@@ -98,6 +102,7 @@ class ConfigFile:
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(path)
+            self._before = self._mark, self._text
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
         finally:
@@ -105,27 +110,28 @@ class ConfigFile:
                 temporary.unlink()
 
     def _change(self, change: Callable[[], str], expected: Block) -> None:
-        text = self._try(change)
-        same = self._try(lambda: self._format.outside(text) == self._format.outside(self._text))
-        block = self._try(lambda: self._format.read(text))
-        if not same or block != expected:
+        try:
+            text = change()
+            same = self._format.outside(text) == self._format.outside(self._text)
+            block = self._format.read(text)
+            reason = "" if same and block == expected else "more than that would change"
+        except ValueError as error:
+            reason = _reason(error)
+        if reason:
             raise BadInput(
-                f"{self.path} is laid out so that its block '{KEY}' cannot be written",
+                f"{self.path} is laid out so that its block '{KEY}' cannot be written: {reason}",
                 hint="Write by hand what `datasnap pin` prints with --json.",
             )
         self._text, self.block = text, block
-
-    def _try(self, action: Callable[[], T]) -> T:
-        try:
-            return action()
-        except ValueError as error:
-            reason = " ".join(str(error).split())
-            raise BadInput(f"{self.path} cannot be read: {reason}") from error
 
 
 def is_config(name: str) -> bool:
     """Whether a file of that name is a config of a format that is known."""
     return Path(name).suffix.lower() in _ENDINGS
+
+
+def _reason(error: ValueError) -> str:
+    return " ".join(str(error).split())
 
 
 def _format(path: Path) -> Format:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from datasnap.ml.configs.blocks import KEY, Block
+
+#: An object as it is written: a name may be in it twice.
+_Object: TypeAlias = "tuple[tuple[str, Any], ...]"
 
 _decoder = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -28,8 +31,8 @@ class JsonText:
     """See `blocks.Format`."""
 
     def read(self, text: str) -> Block | None:
-        found = _loaded(text).get(KEY)
-        if found is not None and not isinstance(found, dict):
+        found = _once(pair for pair in _loaded(text) if pair[0] == KEY).get(KEY)
+        if found is not None and not isinstance(found, tuple):
             raise ValueError(f"'{KEY}' is no object")
         return None if found is None else _texts(found)
 
@@ -52,7 +55,7 @@ class JsonText:
         return text[: block.start] + made + text[block.end :]
 
     def outside(self, text: str) -> object:
-        return [(k, json.dumps(v)) for k, v in _loaded(text).items() if k != KEY]
+        return [(name, repr(value)) for name, value in _loaded(text) if name != KEY]
 
 
 def _put(text: str, path: tuple[str, ...], value: str) -> str:
@@ -109,21 +112,31 @@ def _members(text: str, start: int) -> Iterator[_Member]:
             at = _skip(text, at + 1)
 
 
-def _loaded(text: str) -> dict[str, Any]:
+def _loaded(text: str) -> _Object:
     if not text.strip():
-        return {}
-    found = json.loads(text)
-    if not isinstance(found, dict):
+        return ()
+    found = json.loads(text, object_pairs_hook=tuple)
+    if not isinstance(found, tuple):
         raise ValueError("it is no object")
     return found
 
 
-def _texts(found: Mapping[str, Any]) -> Block:
+def _texts(found: _Object) -> Block:
     return {
-        key: _texts(value) if isinstance(value, dict) else str(value)
-        for key, value in found.items()
-        if isinstance(value, (dict, str, int, float))
+        key: _texts(value) if isinstance(value, tuple) else str(value)
+        for key, value in _once(found).items()
+        if isinstance(value, (tuple, str, int, float))
     }
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Members by name, of which some parsers take the first of a name, others the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"'{name}' is in it twice")
+        found[name] = value
+    return found
 
 
 def _skip(text: str, at: int) -> int:

@@ -45,12 +45,16 @@ class TomlText:
 def _edited(text: str, change: Callable[[TOMLDocument], None]) -> str:
     """A text after a change of what it says. New lines end as those of the text do."""
     import tomlkit
+    from tomlkit.exceptions import TOMLKitError
 
     windows = "\r\n" in text and text.count("\r\n") == text.count("\n")
     text = text.replace("\r\n", "\n") if windows else text
-    document = tomlkit.parse(text if text.endswith("\n") or not text else text + "\n")
-    change(document)
-    made = tomlkit.dumps(document)
+    try:
+        document = tomlkit.parse(text if text.endswith("\n") or not text else text + "\n")
+        change(document)
+        made = tomlkit.dumps(document)
+    except TOMLKitError as error:
+        raise ValueError(str(error)) from error
     return made.replace("\n", "\r\n") if windows else made
 
 
@@ -63,7 +67,7 @@ def _put(document: TOMLDocument, path: tuple[str, ...], values: Mapping[str, str
         if name not in table:
             # A table that holds tables only has no head of its own.
             made = depth == len(path) - 1
-            table.append(name, tomlkit.table(is_super_table=not made))
+            table[name] = tomlkit.table(is_super_table=not made)
         table = table[name]
         if not isinstance(table, dict):
             raise ValueError(f"'{'.'.join(path[: depth + 1])}' is no table")

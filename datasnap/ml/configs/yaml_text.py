@@ -53,9 +53,8 @@ class YamlText:
         start, end = _line_start(text, block.start_mark.index), _line_end(text, _end(block))
         step = block.start_mark.column - key.start_mark.column
         head = f"{' ' * block.start_mark.column}{_scalar(name)}:{_newline(text)}"
-        lines = text[start:end].splitlines(keepends=True)
-        moved = (" " * step + line if line.strip() else line for line in lines)
-        return text[:start] + head + "".join(moved) + text[end:]
+        moved = re.sub(r"^(?=.*\S)", " " * step, text[start:end], flags=re.MULTILINE)
+        return text[:start] + head + moved + text[end:]
 
     def outside(self, text: str) -> object:
         root = _compose(text)
@@ -85,7 +84,8 @@ def _put(text: str, path: tuple[str, ...], value: str) -> str:
         start = end = text.index(":", key.end_mark.index) + 1
     anchor = f"&{node.anchor} " if node.anchor else ""
     space = " " if text[start - 1] == ":" else ""
-    return f"{text[:start]}{space}{anchor}{_scalar(value, node.style)}{text[end:]}"
+    line = _newline(text) if text[start:end].endswith("\n") else ""  # a literal ends with its line
+    return f"{text[:start]}{space}{anchor}{_scalar(value, node.style)}{line}{text[end:]}"
 
 
 def _insert(text: str, parent: Node, key: Node, path: tuple[str, ...], value: str) -> str:
@@ -182,10 +182,17 @@ def _children(node: Node) -> list[Node]:
 
 
 def _find(mapping: Node, name: str) -> tuple[Node, Node] | None:
-    """The key and value of that name in a mapping."""
+    """The key and value of that name in a mapping.
+
+    Raises:
+        ValueError: it is there twice, and some take the first, others the last.
+    """
     if mapping is None or mapping.id != "mapping":
         return None
-    return next((p for p in mapping.value if p[0].id == "scalar" and p[0].value == name), None)
+    found = [pair for pair in mapping.value if pair[0].id == "scalar" and pair[0].value == name]
+    if len(found) > 1:
+        raise ValueError(f"'{name}' is in it twice")
+    return found[0] if found else None
 
 
 def _values(node: Node, depth: int = 0) -> Block:
@@ -194,6 +201,8 @@ def _values(node: Node, depth: int = 0) -> Block:
     if node.id != "mapping" or depth > _DEPTH:
         return found
     for key, value in node.value:
+        if key.id == "scalar":
+            _find(node, key.value)  # it is there once
         if key.id == "scalar" and key.value == "<<":
             for merged in value.value if value.id == "sequence" else [value]:
                 found = {**_values(merged, depth + 1), **found}
