@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import datasnap
-from datasnap.ml.artifacts import hash_path
+from datasnap.ml.folders import hash_path
 
 EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "features.py"
 
