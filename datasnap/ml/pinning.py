@@ -26,7 +26,15 @@ from urllib.parse import quote
 from datasnap.errors import DatasnapError, UnknownName
 from datasnap.ml.code import checkout
 from datasnap.ml.load import differences, locate
-from datasnap.ml.pins import Pin, Pinned, pins_in, place_in_config, read_pins, write_pin
+from datasnap.ml.pins import (
+    Pin,
+    Pinned,
+    move_pins,
+    pins_in,
+    place_in_config,
+    read_pins,
+    write_pin,
+)
 from datasnap.places import open_repository
 from datasnap.snapshots.refs import MAX_NAME, check_name
 
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
 
     from datasnap.diff.tables import Summary
     from datasnap.repository import Repository
+    from datasnap.versions import Snapshot
 
 _FOLDER = "file/"
 _REMOTE = re.compile(r"(?:\w+://)?(?:[^@/]*@)?([^:/]+)(?::\d+(?=/))?[:/]+(.+?)(?:\.git)?/?")
@@ -94,25 +103,42 @@ def pin_table(
 def plan_updates(files: Iterable[Path], open_: Callable[[Pinned], Repository]) -> list[Move]:
     """How the pins of configs follow their refs. Nothing is changed yet.
 
+    A ref that several follow is asked once where it is, so that those of a training and its test
+    do not get two snapshots of a branch that moves meanwhile.
+
     Raises:
         UnknownName: a ref or a table is gone. As `read_pins`.
     """
-    return [_plan(pinned, open_(pinned)) for file in files for pinned in read_pins(file)]
+    repositories: dict[str | None, Repository] = {}
+    newest: dict[tuple[str, str], Snapshot] = {}
+    moves = []
+    for pinned in (pinned for file in files for pinned in read_pins(file)):
+        if pinned.place not in repositories:
+            repositories[pinned.place] = open_(pinned)
+        repository = repositories[pinned.place]
+        at = repository.url, _followed(pinned, repository)
+        if at not in newest:
+            newest[at] = repository.snapshot(at[1])
+        moves.append(_plan(pinned, repository, newest[at]))
+    return moves
 
 
 def carry_out(moves: Iterable[Move], *, register: bool = True) -> None:
-    """Move pins as planned.
+    """Move pins as planned: all of a file at once.
 
     Raises:
-        StorageError: a file cannot be written.
+        BadInput, StorageError: a file cannot be written.
     """
+    by_file: dict[Path, list[Move]] = {}
     for move in moves:
-        file, name, _ = move.before
-        assert file is not None
-        if move.moves:
-            write_pin(file, name, move.after)
+        assert move.before.file is not None
+        by_file.setdefault(move.before.file, []).append(move)
+    for file, of_it in by_file.items():
+        if moved := [move.before._replace(pin=move.after) for move in of_it if move.moves]:
+            move_pins(file, moved)
         if register:
-            hold(move.repository, file)
+            for repository in {move.repository.url: move.repository for move in of_it}.values():
+                hold(repository, file)
 
 
 def hold(repository: Repository, file: Path) -> None:
@@ -143,13 +169,19 @@ def _place(repository: Repository, file: Path) -> str:
     return place_in_config(repository, file, root)
 
 
-def _plan(pinned: Pinned, repository: Repository) -> Move:
+def _followed(pinned: Pinned, repository: Repository) -> str:
+    """What moves a pin: its ref; else the snapshot that stands for its own, if it was purged."""
     pin = pinned.pin
     located = locate(repository, pin.snapshot)
     if not pin.ref and located is None:
         raise UnknownName("ref", pin.snapshot[:12], where=f"(pinned by {pinned.where})")
-    newest = pin.ref or (located.id.hex() if located else "")
-    version = repository.snapshot(newest).table(pin.table)
+    return pin.ref or (located.id.hex() if located else "")
+
+
+def _plan(pinned: Pinned, repository: Repository, newest: Snapshot) -> Move:
+    pin = pinned.pin
+    located = locate(repository, pin.snapshot)
+    version = newest.table(pin.table)
     after = Pin(pin.repo, pin.ref, version.snapshot, pin.table, version.id)
     if version.id == pin.table_id:
         return Move(repository, pinned, after, None)

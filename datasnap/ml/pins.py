@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -197,6 +197,18 @@ def write_pin(file: Path, name: str | None, pin: Pin) -> Pinned:
     config.put(() if name is None else (name,), _new_values(config, name, pin))
     config.save()
     return Pinned(file, name, pin)
+
+
+def move_pins(file: Path, moved: Iterable[Pinned]) -> None:
+    """Write pins that a config has already as they are now: all of them, or none.
+
+    Raises:
+        BadInput: nothing can be written there. StorageError: the file cannot be written.
+    """
+    config = ConfigFile(file)
+    for _, name, pin in moved:
+        config.put(() if name is None else (name,), _new_values(config, name, pin))
+    config.save()
 
 
 def _name_for(pin: Pin, before: list[Pinned]) -> str | None:

@@ -13,10 +13,12 @@ import pytest
 import datasnap
 from datasnap.errors import UnknownName, UsageError
 from datasnap.lifecycle.policy import Policy
+from datasnap.ml.configs import ConfigFile
 from datasnap.ml.pincheck import Checked, check_pins
 from datasnap.ml.pinning import Move, carry_out, pin_table, plan_updates
 from datasnap.ml.pins import Pinned, find_configs, read_pins
 from datasnap.repository import Repository
+from datasnap.versions import Snapshot
 
 from ..conftest import write
 
@@ -77,6 +79,32 @@ def test_an_update_moves_to_the_newest_and_says_what_changed(repo: Repository, f
     write(repo, "zones", pa.table({"zone": ["b"]}))
     (move,) = update(file)
     assert move.moves and move.changes is None
+
+
+def test_pins_of_one_branch_move_to_one_snapshot_and_are_written_together(
+    repo: Repository, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = file.with_name("test.toml")
+    for config in (file, other):
+        pin_table(repo, config, "rides", name="train")
+        pin_table(repo, config, "zones", name="test")
+    write(repo, "rides", SECOND, key="id")
+    newest = repo.snapshot("main").id
+    asked = Repository.snapshot
+
+    def snapshot(self: Repository, revision: str = "HEAD") -> Snapshot:
+        found = asked(self, revision)
+        write(repo, "zones", pa.table({"zone": [revision]}))  # the branch moves on
+        return found
+
+    writes: list[ConfigFile] = []
+    save = ConfigFile.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "snapshot", snapshot)
+        patch.setattr(ConfigFile, "save", lambda self: (writes.append(self), save(self)))
+        update(file, other)
+    assert {p.pin.snapshot for config in (file, other) for p in read_pins(config)} == {newest}
+    assert [config.path for config in writes] == [file, other]
 
 
 def test_an_update_that_cannot_be_planned_changes_nothing(repo: Repository, file: Path) -> None:
