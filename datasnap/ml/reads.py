@@ -9,12 +9,15 @@ line to the local disk, and never to the repository.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from datasnap.errors import DatasnapError
 from datasnap.ml.journal import Journal, Read
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Names the folder of the active run.
 VARIABLE = "DATASNAP_RUN"
+#: How a table was read that a filter asked, of which no row was handed out.
+FILTER = "filter"
+_BY_FILTER = f'{{"through":"{FILTER}"}}'
 
 
 def _from_environment() -> Journal | None:
@@ -48,8 +54,8 @@ def note_read(
     *,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Note that rows of a table were handed out. Nothing is done when no run is active, nor when
-    this process has noted the same before.
+    """Note that rows of a table were handed out, and the tables that a filter of it asked.
+    Nothing is done when no run is active, nor when this process has noted the same before.
 
     Args:
         snapshot: its ID, as 64 hex digits; "": it is not known.
@@ -63,8 +69,27 @@ def note_read(
     named = None if columns is None else tuple(columns)
     said = msgspec.json.encode(details).decode() if details else ""
     read = Read(repository.url, snapshot, table, table_id, named, said)
-    if _journal.note(read) and _told is not None:
+    if not _journal.note(read):
+        return
+    if details and details.get("where"):
+        for name, id in _asked(repository, snapshot, str(details["where"])).items():
+            _journal.note(Read(repository.url, snapshot, name, id, None, _BY_FILTER))
+    if _told is not None:
         _told()
+
+
+def _asked(repository: Repository, snapshot: str, where: str) -> dict[str, str]:
+    """The IDs of the tables of a snapshot that a filter asks, by name."""
+    if not re.search(r"\bfrom\b", where, re.IGNORECASE):
+        return {}
+    from datasnap.query.parsed import tables_asked
+    from datasnap.snapshots.objects import ObjectId, SnapshotId
+
+    asked = tables_asked(where)
+    with suppress(DatasnapError):  # let go of meanwhile: then the read itself fails
+        tree = repository.tree(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
+        return {name: e.id.hex() for name, e in tree.entries.items() if name.lower() in asked}
+    return {}
 
 
 def is_active() -> bool:

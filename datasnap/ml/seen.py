@@ -22,6 +22,7 @@ import msgspec
 from datasnap.errors import DatasnapError
 from datasnap.history.walk import touches
 from datasnap.ml.load import locate
+from datasnap.ml.reads import FILTER
 from datasnap.ml.source import Pinned, open_pinned
 from datasnap.ml.splits import Split
 from datasnap.places import open_repository
@@ -90,6 +91,8 @@ def trained_on(
     for run in repository.runs():
         for read in run.reads:
             if (tables and read.table not in tables) or _is_the_test(read, run, test):
+                continue
+            if read.details.get("through") == FILTER:  # as in `id NOT IN (SELECT id FROM test)`
                 continue
             where, rows = read.details.get("where"), read.details.get("rows")
             # A filter may be about other tables of the snapshot.

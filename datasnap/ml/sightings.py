@@ -17,6 +17,7 @@ from datasnap.history.key import Key, key_values, shown_key
 from datasnap.history.rows import Row, RowFinder
 from datasnap.history.walk import newest_table, table_at
 from datasnap.ml.handed import Handed, handed_out
+from datasnap.ml.reads import FILTER
 from datasnap.ml.records import RunRead, RunRecord, runs
 from datasnap.ml.source import Source
 from datasnap.ml.trace import split_of
@@ -35,6 +36,7 @@ _TELLING = {"where", "rows", "split"}
 _THROUGH = {
     "file": "it read by SQL or as a file",
     "diff": "it read how two versions differ",
+    FILTER: "it filtered another table by it",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 
@@ -16,6 +16,13 @@ def parsed_condition(where: str) -> object:
     with duckdb.connect() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
     return json.loads(row[0]).get("statements") if row else None
+
+
+@lru_cache(64)
+def tables_asked(where: str) -> frozenset[str]:
+    """The tables that the queries in a condition name, in lower case."""
+    found = (node for node in nodes(parsed_condition(where)) if node.get("type") == "BASE_TABLE")
+    return frozenset(str(node["table_name"]).lower() for node in found)
 
 
 @cache

@@ -22,6 +22,7 @@ from datasnap.ml.code import this_code
 from datasnap.ml.params import plain_params
 from datasnap.ml.processes import is_gone, this_process
 from datasnap.ml.records import environment_of
+from datasnap.ml.seen import trained_on
 from datasnap.repository import Repository
 from tests.conftest import write
 
@@ -203,6 +204,27 @@ def test_every_way_to_read_a_version_is_noted(rides_repo: Repository, read: obje
     head = rides_repo.snapshot()
     seen = {(r.snapshot, r.table, r.table_id) for r in rides_repo.run_record(run.id).reads}
     assert seen == {(head.id, "rides", head.table("rides").id)}
+
+
+def test_the_tables_that_a_filter_asks_are_noted(rides_repo: Repository) -> None:
+    where, head = "id IN (SELECT z FROM Zones) AND 'from rides' > ''", rides_repo.snapshot()
+    rides = head.table("rides")
+    part = rides.split("train", 0.8)
+    with datasnap.run(repo=rides_repo) as run:
+        rides.to_arrow(where=where)
+        part.to_arrow(where=where)
+        rides.to_duckdb(where="x < (SELECT max(x) FROM rides)").fetchall()
+    seen = {
+        (r.table, r.table_id, r.details.get("through")) for r in rides_repo.run_record(run.id).reads
+    }
+    assert seen == {
+        ("rides", rides.id, None),
+        ("zones", head.table("zones").id, "filter"),
+        ("rides", rides.id, "filter"),
+        ("rides", rides.id, "file"),
+    }
+    # Nothing was trained on what only said which rows to take.
+    assert {one.table.name for one in trained_on(rides_repo, head.table("zones"))} == {"rides"}
 
 
 def test_a_diff_reads_both_versions(rides_repo: Repository) -> None:
