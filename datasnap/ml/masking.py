@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 MASK = "***"
 _SHOWN = 60
 
+# Repeats are bounded: a text may be long, and from anywhere.
 _NAME = (
-    r"(?:[\w.-]*(?:password|passwd|passphrase|secret|credentials?|api[-_]?key)"
-    r"|(?:[\w.-]*[-_.])?(?:(?:access|secret|private|auth|account|signing)[-_]?key|pwd"
+    r"(?:[\w.-]{0,80}(?:password|passwd|passphrase|secret|credentials?|api[-_]?key)"
+    r"|(?:[\w.-]{0,80}[-_.])?(?:(?:access|secret|private|auth|account|signing)[-_]?key|pwd"
     # Tokens of a language model are no secrets.
     r"|(?<!pad[-_])(?<!eos[-_])(?<!bos[-_])(?<!unk[-_])(?<!cls[-_])(?<!sep[-_])(?<!mask[-_])token))"
 )
@@ -31,16 +32,18 @@ _NAMED = re.compile(rf"(?i)(?<![\w.-])({_NAME}(?:['\"]\s?:\s?|=)){_PLAIN}{_VALUE
 _OPTION = re.compile(rf"(?i)(?<!\S)(--?{_NAME}\s+)(?!-){_PLAIN}{_VALUE}")
 #: Others that end in `key` have many meanings; a secret is long and looks like nothing.
 _KEY = re.compile(
-    r"(?i)(?<![\w.-])([\w.-]*[-_.]key['\"]?[=:\s]\s?['\"]?)"
-    r"(?=[^\s'\"]*\d)(?=[^\s'\"]*[a-z])[\w+/=-]{16,}"
+    r"(?i)(?<![\w.-])([\w.-]{0,80}[-_.]key['\"]?[=:\s]\s?['\"]?)"
+    r"(?=[^\s'\"]{0,80}\d)(?=[^\s'\"]{0,80}[a-z])[\w+/=-]{16,}"
 )
 _KNOWN = re.compile(
     r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-)[\w-]{16,}|\bAKIA[A-Z0-9]{16}\b"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
 )
-_BEARER = re.compile(r"(?i)\b(bearer\s+)(?=\S*\d)[\w.+/=-]{8,}")
+_BEARER = re.compile(r"(?i)\b(bearer\s+)(?=\S{0,80}\d)[\w.+/=-]{8,}")
 #: user:password@ or token@ in a URL, to the last @: a password may hold others, and slashes.
-_IN_URL = re.compile(r"(?<=://)(?:[^\s/?#@:\['\"]*:(?!\d+(?:[/?#]|$))[^\s'\"]*|[^\s/?#'\"]*)@")
+_IN_URL = re.compile(
+    r"(?<=://)(?:[^\s/?#@:\['\"]{0,200}:(?!\d+(?:[/?#]|$))[^\s'\"]{0,200}|[^\s/?#'\"]{0,200})@"
+)
 _LONE_OPTION = re.compile(rf"(?i)--?(?:{_NAME})")
 _ANOTHER_KEY = re.compile(r"(?i)--?[\w.-]+[-_.]key")
 
@@ -67,7 +70,7 @@ def masked_command(words: Iterable[str]) -> tuple[str, ...]:
 def hidden_words(command: Sequence[str]) -> list[str]:
     """Words of a recorded command line that are not as they were, each with its option."""
     return [
-        f"{command[at - 1]} {word}" if word == MASK and at else word[:_SHOWN]
+        f"{command[at - 1]} {word}" if word == MASK and at else _to_its_mask(word)
         for at, word in enumerate(command)
         if MASK in word
     ]
@@ -97,3 +100,8 @@ def _after(before: str, word: str) -> str:
     if _ANOTHER_KEY.fullmatch(before) and masked(f"a-key={word}") != f"a-key={word}":
         return MASK
     return masked(word)
+
+
+def _to_its_mask(word: str) -> str:
+    line = next(line for line in word.splitlines() if MASK in line)
+    return line[: line.index(MASK) + len(MASK)][-_SHOWN:]
