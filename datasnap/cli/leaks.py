@@ -152,7 +152,7 @@ def _say(found: Leaks, limit: int) -> None:
     where = plural(found.searched, "version")
     if found.skipped:
         gone = sum(seen.gone for seen in found.skipped)
-        why = [f"{gone:,} whose data were let go"] if gone else []
+        why = [f"{gone:,} whose data were let go, or cannot be reached"] if gone else []
         if lacking := len(found.skipped) - gone:
             why.append(f"{lacking:,} without these columns, or with others of their names")
         say(

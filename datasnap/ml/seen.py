@@ -89,16 +89,17 @@ def trained_on(
     """
     readers: dict[tuple[object, ...], tuple[RunRead, list[RunRecord]]] = {}
     for run in repository.runs():
-        for read in run.reads:
-            if (tables and read.table not in tables) or _is_the_test(read, run, test):
-                continue
-            if read.details.get("through") == FILTER:  # as in `id NOT IN (SELECT id FROM test)`
+        # Of what a filter asked nothing was handed out: `id NOT IN (SELECT id FROM test)`.
+        reads = [read for read in run.reads if read.details.get("through") != FILTER]
+        for read in reads:
+            if (tables and read.table not in tables) or _is_the_test(read, reads, test):
                 continue
             where, rows = read.details.get("where"), read.details.get("rows")
             # A filter may be about other tables of the snapshot.
             within = read.snapshot if where else ""
             chosen = read.repository, read.table, read.table_id, where, str(rows), within
-            key = _may_be_a_test(read, run, test), *chosen
+            for_testing = _may_be_a_test(read, reads, test, trains=run.model is not None)
+            key = for_testing, *chosen
             _, of_it = readers.setdefault(key, (read, []))
             if run not in of_it:
                 of_it.append(run)
@@ -177,21 +178,26 @@ def _part(details: object) -> _Part | None:
         return None
 
 
-def _is_the_test(read: RunRead, run: RunRecord, test: TableVersion | Split) -> bool:
-    """Whether a read was certainly to test a model: of the split that is tested."""
+def _is_the_test(read: RunRead, reads: Sequence[RunRead], test: TableVersion | Split) -> bool:
+    """Whether a read, among those of its run, was certainly to test a model."""
     part, tested = _own_part(read, test), _tested(test)
     if part is None or tested is None or not (part.is_held_out and part.is_part_of(tested)):
         return False
-    others = (_own_part(other, test) for other in run.reads)
+    others = (_own_part(other, test) for other in reads)
     return any(o is not None and not o.is_held_out and o.is_beside(part) for o in others)
 
 
-def _may_be_a_test(read: RunRead, run: RunRecord, test: TableVersion | Split) -> bool:
-    """Whether a read that counts may have been to test a model, for all that."""
+def _may_be_a_test(
+    read: RunRead, reads: Sequence[RunRead], test: TableVersion | Split, *, trains: bool
+) -> bool:
+    """Whether a read that counts may have been to test a model, for all that.
+
+    Args:
+        trains: the run saved a model, which was trained on something that it read.
+    """
     if not _looks_like_a_test(read, test):
         return False
-    # A model that was trained in a run was trained on something that it read.
-    return run.model is None or not all(_looks_like_a_test(each, test) for each in run.reads)
+    return not (trains and all(_looks_like_a_test(each, test) for each in reads))
 
 
 def _looks_like_a_test(read: RunRead, test: TableVersion | Split) -> bool:

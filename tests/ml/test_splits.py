@@ -183,8 +183,10 @@ def test_a_run_keeps_the_split_that_pytorch_reads(visits: Repository, tmp_path: 
     finally:
         activate(None)
     notes, _ = Collector(tmp_path).new()
-    (details,) = (json.loads(note.details) for note in notes if isinstance(note, Read))
-    assert (details["where"], details["split"]["name"]) == (part.where, "test")
+    said = [json.loads(note.details) for note in notes if isinstance(note, Read)]
+    assert {(details["where"], details["split"]["name"]) for details in said} == {
+        (part.where, "test")
+    }
 
 
 @pytest.mark.parametrize("where", ["id < 10) OR (true", "true) -- all", "id < 10; SELECT 1"])
