@@ -31,7 +31,8 @@ def leaks(
         list[str],
         typer.Argument(
             metavar="TABLE",
-            help="TRAIN and TEST, as TABLE or TABLE@REF; TEST alone with --in-history or --trained.",
+            help="TRAIN and TEST, as TABLE or TABLE@REF; "
+            "TEST alone with --in-history or --trained.",
             autocompletion=complete_tables,
         ),
     ],

@@ -62,7 +62,8 @@ class Seen:
 
 
 def versions_of(repository: Repository, spec: str) -> list[Seen]:
-    """All versions of a table in the history of a ref, newest first; `rides` alone: of HEAD.
+    """All versions of a table in the history of a ref, newest first; `rides` alone: of HEAD. Those
+    of pruned snapshots are not among them: nobody knows any more what these had.
 
     Raises:
         UnknownName: there never was such a table.
