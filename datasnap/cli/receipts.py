@@ -43,7 +43,7 @@ def verify_receipt(
         rows = plural(receipt.rows, "row")
         say(f"[green]✓[/] exactly these {rows}, in this order; root {receipt.root[:SHORT]}")
         for run in kept:
-            say(f"  run {run} handed them out")
+            say(f"  run {run} kept this receipt")
 
 
 def _say(receipt: Receipt) -> None:

@@ -138,14 +138,15 @@ class Account:
         name = f"{here.name}-{len(here.accounts)}"
         self._said = Handed(origin.order, origin.share, name, batches=batches)
         self._counts: dict[tuple[int, int], int] = {}
-        self._rows = self._iterations = 0
+        self._rows = self._iterations = self._open = 0
+        self._ended_at = -1
         self._root = ""
         self._ledger: Ledger | None = None
         self.note()
 
     def begin(self, ledger: Ledger | None) -> None:
         """An iteration begins, of a loader that keeps a receipt or not."""
-        self._ledger = ledger
+        self._open, self._ledger = self._open + 1, ledger
 
     def count(self, epoch: int, first: int, given: int, rows: int) -> None:
         """Another batch is handed out: the `given`th of an epoch from batch `first` on."""
@@ -154,9 +155,9 @@ class Account:
 
     def end(self) -> None:
         """An iteration has ended."""
-        if self._ledger is not None:
+        self._open, self._iterations = self._open - 1, self._iterations + 1
+        if self._ledger is not None and not self._open:
             self._root, self._ledger = self._ledger.root, None
-        self._iterations += 1
         if self._iterations & (self._iterations - 1) == 0:
             self.note()
 
@@ -168,6 +169,10 @@ class Account:
         """
         if not self._here.is_here:  # a fork has it too; or its run is over
             return
+        if self._ended_at == self._rows:  # an iteration that was left open: all is said
+            return
+        if ended:
+            self._ended_at = self._rows
         stretches = _stretches(self._counts)
         said = msgspec.structs.replace(
             self._said,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasnap
-from datasnap.errors import BadInput, ReceiptMismatch
+from datasnap.errors import BadInput, ReceiptMismatch, StorageError
 from datasnap.ml.merkle import Merkle
 from datasnap.ml.receipts import Receipt, Stretch, read_receipt, verify_receipt
 from datasnap.ml.torch import TableDataset, TableLoader
@@ -186,10 +187,43 @@ def test_the_verb_proves_a_receipt(repo: Repository, tmp_path: Path) -> None:
     file.write_text("{}")
     assert "is no receipt" in shell.fails("verify-receipt", "receipt.json")
     assert "cannot read" in shell.fails("verify-receipt", "missing.json")
+    msgspec.structs.replace(made.receipt(), format=2).save(file)
     with pytest.raises(BadInput, match="newer datasnap"):
-        made_later = msgspec.structs.replace(made.receipt(), format=2)
-        made_later.save(file)
         read_receipt(file)
+
+
+def test_the_verb_names_the_runs_that_kept_a_receipt(repo: Repository, tmp_path: Path) -> None:
+    with datasnap.run("one", repo=repo) as run:
+        made = loader(repo, batch_size=30_000)
+        next(iter(made))
+        made.receipt().save(tmp_path / "part.json")
+        list(made)
+    made.receipt().save(tmp_path / "whole.json")
+    with datasnap.run("other", repo=repo):
+        list(loader(repo, batch_size=30_000, seed=6))
+    shell = Shell(tmp_path)
+    for file in ("part.json", "whole.json"):
+        assert json.loads(shell("verify-receipt", file, "--json"))["runs"] == [run.id]
+    assert f"run {run.id} kept this receipt" in shell("verify-receipt", "whole.json")
+    list(made)
+    made.receipt().save(tmp_path / "later.json")
+    assert json.loads(shell("verify-receipt", "later.json", "--json"))["runs"] == []
+
+
+def test_a_receipt_is_written_whole_or_not_at_all(repo: Repository, tmp_path: Path) -> None:
+    made, file = loader(repo), tmp_path / "receipt.json"
+    made.receipt().save(file)
+    before = file.read_bytes()
+    list(made)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="cannot write"):
+            made.receipt().save(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.glob("*rec*")] == ["receipt.json"]
 
 
 def test_a_receipt_that_was_saved_is_one(repo: Repository, tmp_path: Path) -> None:
