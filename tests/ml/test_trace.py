@@ -164,15 +164,16 @@ def test_filters_ranges_and_splits_are_asked_about_the_row(rides_repo: Repositor
         "rows out": lambda: table.to_arrow(rows=(2, 4)),
         "both": lambda: table.to_arrow(where="id <> 2", rows=(0, 3)),
         "split": lambda: part.to_arrow(),
+        "by chance": lambda: table.to_arrow(where="random() < 0.5"),
         "sql": lambda: rides_repo.sql("SELECT * FROM rides WHERE id = 1").fetchall(),
     }
     for name, read in reads.items():
         with datasnap.run(name, repo=rides_repo):
             read()
     found = {each.run.name: each for each in trace_row(rides_repo, "rides", 2).sightings}
-    expected = {"where in", "rows in", "sql"} | ({"split"} if 2 in inside else set())
+    expected = {"where in", "rows in", "sql", "by chance"} | ({"split"} if 2 in inside else set())
     assert set(found) == expected
-    assert found["where in"].certain
+    assert found["where in"].certain and not found["by chance"].certain
     assert (found["sql"].certain, found["sql"].why) == (False, "it read by SQL or as a file")
     in_split = trace_row(rides_repo, "rides", inside[0]) if inside else None
     if in_split is not None:
