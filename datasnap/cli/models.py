@@ -44,7 +44,7 @@ def model(
         expected = [*needed, *(f"[{word}]" for word in more)]
         raise UsageError(f"say: datasnap model {' '.join([verb, *expected])}")
     if force and verb != "register":
-        raise UsageError(f"{verb} knows no --force")
+        raise UsageError(f"--force does not belong to {verb}", hint="datasnap model --help")
     action(the_repository(), rest, _Asked(force, json))
 
 

@@ -63,9 +63,8 @@ def _tree(traced: TracedRun) -> Tree:
 
     run = traced.run
     top = _run_line(traced)
-    saved = [each for each in traced.artifacts if "/" not in each.name] or [*traced.artifacts]
-    if saved:
-        each = saved[-1]
+    if traced.artifacts:
+        each = traced.artifacts[-1]
         tree = Tree(_line(f"[bold]{plain(each.name)}[/]  {each.hash[:SHORT]}  {size(each.size)}"))
         branch = tree.add(top)
     else:

@@ -260,6 +260,8 @@ def _bytes_of(files: Iterable[HashedFile], wanted: Collection[bytes]) -> pa.Reco
     def batches() -> Iterator[pa.RecordBatch]:
         left, held = set(wanted), list[tuple[bytes, bytes]]()
         for file in files:
+            if left.isdisjoint(file.pieces):
+                continue
             for digest, piece in read_again(file):
                 if digest in left:
                     left.discard(digest)

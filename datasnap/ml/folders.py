@@ -125,9 +125,9 @@ def write_file(to: Path, pieces: Iterable[bytes]) -> None:
     Raises:
         StorageError: there is a folder, or it cannot be written.
     """
-    if to.is_dir():
-        raise StorageError(f"cannot write {to}: it is a folder", hint="Name a file in it.")
-    with _staged(to, to.parent) as staged:
+    with _staged(to) as staged:
+        if to.is_dir():
+            raise StorageError(f"cannot write {to}: it is a folder", hint="Name a file in it.")
         _write(staged, pieces)
         staged.replace(to)
 
@@ -139,12 +139,12 @@ def write_folder(to: Path, files: Iterable[tuple[str, Iterable[bytes]]]) -> None
     Raises:
         StorageError: there is something already, or it cannot be written.
     """
-    there = to.is_dir()
-    with _staged(to, to if there else to.parent) as staged:
-        if there and any(each != staged for each in to.iterdir()):
+    with _staged(to) as staged:
+        there = to.is_dir()
+        if to.exists() and not (there and next(to.iterdir(), None) is None):
             raise StorageError(
-                f"cannot write {to}: it is a folder with something in it",
-                hint="Name a new folder or an empty one; or remove that one first.",
+                f"cannot write {to}: it is there already, and no empty folder",
+                hint="Name a new folder or an empty one, or remove it first.",
             )
         staged.mkdir()
         for name, pieces in files:
@@ -199,21 +199,24 @@ def _cut(file: BinaryIO) -> Iterator[bytes]:
 
 
 @contextmanager
-def _staged(to: Path, folder: Path) -> Iterator[Path]:
-    """A path in a folder for what will be renamed to another one; what is left there goes.
+def _staged(to: Path) -> Iterator[Path]:
+    """A path for what will be renamed to another one, beside that, or in the folder that is there;
+    what is left of it goes.
 
     Raises:
         StorageError: for every error of the file system, while it is used.
     """
-    staged = folder / f".datasnap-{secrets.token_hex(8)}.part"
     try:
+        folder = to if to.is_dir() else to.parent
         folder.mkdir(parents=True, exist_ok=True)
-        yield staged
+        staged = folder / f".datasnap-{secrets.token_hex(8)}.part"
+        try:
+            yield staged
+        finally:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(staged) if staged.is_dir() else staged.unlink()
     except OSError as error:
         raise StorageError(f"cannot write {to}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(staged) if staged.is_dir() else staged.unlink()
 
 
 def _write(file: Path, pieces: Iterable[bytes]) -> None:

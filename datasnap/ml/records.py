@@ -228,7 +228,8 @@ def remove_run(repository: Repository, run: str, *, force: bool = False) -> RunR
         )
     if not force and (named := models_of(repository, record.id)):
         raise UsageError(
-            f"run {record.id} is a version of the model {named[0]}", hint="All the same: --force."
+            f"run {record.id} is a version of the model {named[0]}",
+            hint="All the same: --force; the version keeps its record and bytes.",
         )
 
     def remove(tx: Transaction) -> None:

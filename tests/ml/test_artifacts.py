@@ -102,11 +102,13 @@ def test_what_is_saved_again_under_its_name_is_what_it_is_now(
 def test_a_folder_goes_only_where_nothing_is(repo: Repository, tmp_path: Path) -> None:
     saved = save(repo, fill(tmp_path / "net", a=b"1", b__c=b"2"))
     there = fill(tmp_path / "there", old=b"mine")
-    with pytest.raises(StorageError, match="a folder with something in it"):
+    with pytest.raises(StorageError, match="there already, and no empty folder"):
         repo.write_artifact(saved, there)
     assert files_in(there) == {"old": b"mine"}
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(StorageError, match="there already"):
         repo.write_artifact(saved, there / "old")
+    with pytest.raises(StorageError, match="cannot write"):
+        repo.write_artifact(saved, there / "old/deep")
     with pytest.raises(StorageError, match="it is a folder"):
         repo.write_artifact(saved.contents[1], there)
     (there / "old").unlink()

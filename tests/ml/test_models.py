@@ -255,5 +255,5 @@ def test_the_verb_model(trained: tuple[Repository, list[str]], tmp_path: Path) -
     assert [each["version"] for each in listed["versions"]] == [2, 1]
     assert "did you mean" in shell.fails("model", "promot", "m").lower()
     assert "say: datasnap model register NAME RUN" in shell.fails("model", "register", "m", code=2)
-    assert "--force" in shell.fails("model", "promote", "m", "--force", code=2)
+    assert "does not belong" in shell.fails("model", "promote", "m", "--force", code=2)
     assert "unknown model 'x'" in shell.fails("model", "list", "x")
