@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from datasnap.errors import DatasnapError
 from datasnap.ml.code import Code, commits_between, files_between
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from datasnap.diff.tables import Summary
     from datasnap.ml.environment import Environment
     from datasnap.repository import Repository
+
+#: Of a read's details, those that say which rows it was of.
+_PART = ("where", "rows", "split")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class TablePair:
     Attributes:
         name: with the repository before it, if that is not the runs' own.
         a, b: the snapshots that it was read at, one for each version; (): it was not read.
-        same: both have read the same versions, and no others.
+        same: both have read the same versions, the same rows and columns of them, and no others.
         changes: from a to b, in numbers; None: there are none, or nobody knows.
         why: nobody knows them.
     """
@@ -132,13 +137,12 @@ def parts_of(environment: Environment) -> dict[str, object]:
     }
 
 
-def tables_read(run: RunRecord) -> dict[str, dict[str, RunRead]]:
-    """The tables that a run read, as `TablePair` names them, and of each the versions, by their
-    IDs, in order."""
-    found: dict[str, dict[str, RunRead]] = {}
+def tables_read(run: RunRecord) -> dict[str, list[RunRead]]:
+    """What a run read of each table, by its name as in `TablePair`."""
+    found: dict[str, list[RunRead]] = {}
     for read in run.reads:
         name = f"{read.repository}/{read.table}" if read.repository else read.table
-        found.setdefault(name, {}).setdefault(read.table_id, read)
+        found.setdefault(name, []).append(read)
     return found
 
 
@@ -166,19 +170,38 @@ def _environment(repository: Repository, run: RunRecord) -> dict[str, object]:
 def _tables(repository: Repository, a: RunRecord, b: RunRecord) -> Iterator[TablePair]:
     one, two = tables_read(a), tables_read(b)
     for name in sorted({*one, *two}):
-        yield _compared(repository, name, one.get(name, {}), two.get(name, {}))
+        yield _compared(repository, name, one.get(name, []), two.get(name, []))
 
 
 def _compared(
-    repository: Repository, name: str, a: Mapping[str, RunRead], b: Mapping[str, RunRead]
+    repository: Repository, name: str, a: Sequence[RunRead], b: Sequence[RunRead]
 ) -> TablePair:
-    at_a, at_b = (tuple(read.snapshot for read in reads.values()) for reads in (a, b))
-    only_a = [a[id] for id in a if id not in b]
-    only_b = [b[id] for id in b if id not in a]
-    changes, why = None, ""
-    if a and b and (only_a or only_b):
-        changes, why = _changes(repository, only_a, only_b)
-    return TablePair(name, at_a, at_b, not only_a and not only_b, changes, why)
+    one, two = _versions(a), _versions(b)
+    at_a, at_b = (tuple(read.snapshot for read in reads.values()) for reads in (one, two))
+    if not one or not two:
+        return TablePair(name, at_a, at_b, same=False)
+    if one.keys() == two.keys():
+        same = _parts(a) == _parts(b)
+        why = "" if same else "other rows or columns of it"
+        return TablePair(name, at_a, at_b, same=same, why=why)
+    only_a = [one[id] for id in one if id not in two]
+    only_b = [two[id] for id in two if id not in one]
+    return TablePair(name, at_a, at_b, False, *_changes(repository, only_a, only_b))
+
+
+def _versions(reads: Sequence[RunRead]) -> dict[str, RunRead]:
+    """A read of each version, by its ID, in order."""
+    return {read.table_id: read for read in reads}
+
+
+def _parts(reads: Sequence[RunRead]) -> set[bytes]:
+    """Which rows and columns of which versions were read; however they were handed out."""
+    return {
+        msgspec.json.encode(
+            [read.table_id, read.columns, *(read.details.get(name) for name in _PART)]
+        )
+        for read in reads
+    }
 
 
 def _changes(

@@ -219,4 +219,7 @@ def _hashes(run: RunRecord) -> dict[str, str]:
 
 def _versions(run: RunRecord) -> dict[str, str]:
     """What was read of each table: the ID of its version; of several, all of them."""
-    return {name: " ".join(sorted(reads)) for name, reads in tables_read(run).items()}
+    return {
+        name: " ".join(sorted({read.table_id for read in reads}))
+        for name, reads in tables_read(run).items()
+    }
