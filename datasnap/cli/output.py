@@ -51,7 +51,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for name in columns:
         right, whole = name.startswith(">"), name.startswith((">", "="))
-        table.add_column(name.lstrip(">="), justify="right" if right else "left", no_wrap=whole)
+        head = Text(printable(name[whole:]))
+        table.add_column(head, justify="right" if right else "left", no_wrap=whole)
     for row in rows:
         cells = (cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row)
         table.add_row(*(_on_one_line(cell) for cell in cells))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: A terminal of so many columns has room for further metrics in the list of runs.
 _WIDE = 100
+_LISTED = 20
 _COLOURS = {"running": "blue", "finished": "green", "failed": "red", "killed": "magenta"}
 
 
@@ -44,8 +46,9 @@ def runs(
         bool, typer.Option("--force", help="Remove: also one that runs, or is a model's.")
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="N", min=1, help="Runs to list.")
-    ] = 20,
+        int | None,
+        typer.Option("--limit", "-n", metavar="N", min=1, help="Runs to list; 20."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the runs that were recorded; show, compare or remove some, find the best.
@@ -55,12 +58,17 @@ def runs(
     verb, *rest = words or ["list"]
     if verb not in _ACTIONS:
         raise UnknownName("action", verb, [name for name in _ACTIONS if name != "list"])
-    action, expected = _ACTIONS[verb]
+    action, expected, options = _ACTIONS[verb]
     if len(rest) != len(expected):
         raise UsageError(f"say: datasnap runs {' '.join([verb, *expected])}")
+    given = {"--metric": metric, "--min": min, "--all": all, "--force": force, "--limit": limit}
+    for name, value in given.items():
+        if value and name not in options:
+            said = " ".join(["runs", *(words or ())[:1]])
+            raise UsageError(f"{said} takes no {name}", hint="See: datasnap runs --help")
     if verb == "best" and not metric:
         raise UsageError("say by which metric", hint="As in: datasnap runs best --metric auc")
-    action(the_repository(), rest, _Wanted(metric, min, all, force, limit, json))
+    action(the_repository(), rest, _Wanted(metric, min, all, force, limit or _LISTED, json))
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -80,10 +88,18 @@ def as_json(run: RunRecord) -> dict[str, object]:
     took = run.duration
     return {
         **made,
+        "metrics": {name: json_number(value) for name, value in run.metrics.items()},
         "seconds": took.total_seconds() if took else None,
         "snapshot": run.snapshot,
         "snapshots": run.snapshots,
     }
+
+
+def json_number(value: float) -> float | str:
+    """A number for programs; what JSON has none for by its name."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def took(run: RunRecord) -> str:
@@ -217,11 +233,12 @@ def _remove(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> Non
 
 
 _Action = Callable[["Repository", Sequence[str], _Wanted], None]
-_ACTIONS: dict[str, tuple[_Action, tuple[str, ...]]] = {
-    "list": (_list, ()),
-    "show": (_show, ("ID",)),
-    "compare": (_compare, ("A", "B")),
-    "best": (_best, ()),
-    "save": (_save, ("ID", "NAME", "FILE")),
-    "rm": (_remove, ("ID",)),
+#: What does it, the words that it needs, and the options that belong to it.
+_ACTIONS: dict[str, tuple[_Action, tuple[str, ...], tuple[str, ...]]] = {
+    "list": (_list, (), ("--limit",)),
+    "show": (_show, ("ID",), ()),
+    "compare": (_compare, ("A", "B"), ("--all",)),
+    "best": (_best, (), ("--metric", "--min", "--limit")),
+    "save": (_save, ("ID", "NAME", "FILE"), ()),
+    "rm": (_remove, ("ID",), ("--force",)),
 }

@@ -238,6 +238,7 @@ class Run:
         self._note(Parameters(values))
         self._params = {**self._params, **values}
         if self._recorder:
+            self._recorder.params = {**self._recorder.params, **values}
             self._recorder.maybe_write()
 
     def save(self, path: str | os.PathLike[str], name: str | None = None) -> Artifact:

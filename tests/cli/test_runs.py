@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -85,6 +86,22 @@ def test_the_best_run_is_found(repo: Repository, shell: Shell) -> None:
     assert said[1].rstrip().endswith("second")
     assert "unknown metric 'acu'" in shell.fails("runs", "best", "--metric", "acu")
     assert "by which metric" in shell.fails("runs", "best", code=2)
+
+
+def test_options_of_another_action_are_refused(repo: Repository, shell: Shell) -> None:
+    assert "runs show takes no --min" in shell.fails("runs", "show", "first", "--min", code=2)
+    assert "takes no --force" in shell.fails("runs", "best", "-m", "auc", "--force", code=2)
+    assert "runs takes no --all" in shell.fails("runs", "--all", code=2)
+
+
+def test_metrics_may_be_called_and_be_anything(repo: Repository, shell: Shell) -> None:
+    with datasnap.run("odd", repo=repo) as run:
+        run.log({"acc[top5]": math.nan, "[/m]": math.inf, "down": -math.inf})
+    head = shell("runs", "--limit", 1).splitlines()[0]
+    assert "acc[top5]  [/m]" in head
+    (listed,) = json.loads(shell("runs", "--limit", 1, "--json"))
+    assert listed["metrics"] == {"acc[top5]": "NaN", "[/m]": "Infinity", "down": "-Infinity"}
+    assert "[/m]" in shell("runs", "best", "-m", "[/m]")
 
 
 def test_what_a_run_saved_is_written_to_a_file(repo: Repository, shell: Shell) -> None:

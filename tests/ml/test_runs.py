@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import enum
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import numpy
 import pyarrow as pa
 import pytest
 
@@ -94,6 +96,31 @@ def test_metrics_are_kept_by_step_and_as_what_they_are(repo: Repository) -> None
     assert metrics["end"] == -math.inf
     with datasnap.run(repo=repo) as run, pytest.raises(UsageError, match="'name' is no number"):
         run.log({"name": "0.5"})
+
+
+def test_a_step_is_a_whole_number_or_refused_at_once(repo: Repository) -> None:
+    with datasnap.run(repo=repo) as run:
+        run.log({"auc": 0.5, "bad \udc80": 1}, step=numpy.int64(3))
+        for step in (1.5, 2**63, "3"):
+            with pytest.raises(UsageError, match="a step is a whole number"):
+                run.log({"auc": 0.9}, step=step)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="'auc' is no number"):
+            run.log({"auc": 10**400})
+    history = repo.run_metrics(run.id)
+    assert history["step"].to_pylist() == [3, 3]
+    assert repo.run_record(run.id).metrics == run.metrics == {"auc": 0.5, "bad \\udc80": 1}
+
+
+def test_parameters_that_are_known_later_are_added(repo: Repository) -> None:
+    with datasnap.run(params={"lr": 0.1, "depth": 3}, repo=repo) as run:
+        run.log_params({"depth": 4, "tree": {"leaves": numpy.int64(7)}})
+        run.log_params(argparse.Namespace(seed=1))
+        expected = {"lr": 0.1, "depth": 4, "tree": {"leaves": 7}, "seed": 1}
+        assert run.params == expected
+        assert repo.run_record(run.id).params == {"lr": 0.1, "depth": 3}
+    assert repo.run_record(run.id).params == run.params == expected
+    with pytest.raises(UsageError, match="not active"):
+        run.log_params({"late": 1})
 
 
 def test_logging_is_no_commit_for_each_call(repo: Repository) -> None:
@@ -424,6 +451,10 @@ def test_a_record_that_an_older_datasnap_began_is_gone_on_with(
     assert [stored.field(name).type for name in more] == kinds
 
 
+class Kind(str, enum.Enum):  # noqa: UP042  StrEnum has another text
+    A = "a"
+
+
 @dataclasses.dataclass
 class Config:
     lr: float
@@ -436,8 +467,10 @@ class Config:
         (Config(0.1, Path("a/b")), {"lr": 0.1, "path": "a/b"}),
         (argparse.Namespace(lr=1, on=True), {"lr": 1, "on": True}),
         ({1: {"x": (1, 2)}, "inf": math.inf}, {"1": {"x": [1, 2]}, "inf": "inf"}),
+        ({"s": {"b", "a", "c"}, "t": numpy.str_("x")}, {"s": ["a", "b", "c"], "t": "x"}),
+        ({"e": Kind.A, "bad": "\udc80"}, {"e": "a", "bad": "\\udc80"}),
         (
-            {"n": pa.compute.__name__, "f": __import__("numpy").float32(0.5)},
+            {"n": pa.compute.__name__, "f": numpy.float32(0.5)},
             {"n": "pyarrow.compute", "f": 0.5},
         ),
     ],
@@ -462,6 +495,8 @@ def test_parameters_are_read_from_files(tmp_path: Path) -> None:
             plain_params(tmp_path / name)
     with pytest.raises(UsageError, match="have names"):
         plain_params([1, 2])
+    with pytest.raises(UsageError, match="two parameters are called '1'"):
+        plain_params({1: "a", "1": "b"})
 
 
 def test_the_code_is_the_commit_and_what_differs_from_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
+from datasnap.ml import launch as launching
 from datasnap.ml import reads, tables
 from datasnap.ml.journal import Collector, Failure, Journal, Metric, Read, Which, nobody_writes
 from datasnap.ml.launch import launch
@@ -33,7 +34,10 @@ def zones(name):
 
 if __name__ == "__main__":
     repo = datasnap.open(sys.argv[1])
+    with datasnap.run("recorded elsewhere", repo=datasnap.init("elsewhere")):
+        pass
     with datasnap.run("from the script", {"depth": 3}) as run:
+        assert run.params == {"lr": 0.1, "depth": 3}
         repo.sql("SELECT * FROM rides").fetchall()
         with multiprocessing.get_context("fork").Pool(1) as pool:
             pool.map(zones, ["forked"])
@@ -98,7 +102,10 @@ def test_a_command_is_recorded_with_what_its_subprocesses_read(
     assert {read.columns for read in run.reads if read.table == "child"} == {("z",)}
     assert run.snapshots == [tables_repo.snapshot().id]
     assert run.model is not None
-    # Only the first block of the script joined the run.
+    # Only the first block of the script that is recorded here joined the run.
+    assert [(run.name, run.status) for run in datasnap.open("elsewhere").runs()] == [
+        ("recorded elsewhere", "finished")
+    ]
     assert (own.name, own.status) == ("of its own", "finished")
     assert {read.table for read in own.reads} == {"zones"}
     assert sorted(tables_repo.pins()) == sorted([f"run/{own.id}", f"run/{run.id}"])
@@ -129,6 +136,21 @@ def test_a_signal_is_recorded_and_passed_on(
     run = repo.run_record(done.run)
     assert (done.exit_code, run.status, run.error) == (128 + number, status, error)
     assert run.exit_code == 128 + number
+
+
+def test_a_command_is_waited_for_whatever_becomes_of_its_record(
+    repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(launching, "_LOOK", 0.01)
+    monkeypatch.setattr(launching.Run, "collect", fail)
+    done = tmp_path / "done"
+    with pytest.raises(ZeroDivisionError):
+        launch(["sh", "-c", f"sleep 0.2; touch {done}"], repo=repo)
+    assert done.exists()
+    assert [run.status for run in repo.runs()] == ["failed"]
 
 
 def test_a_command_in_a_command_is_a_run_of_its_own(repo: Repository) -> None:
