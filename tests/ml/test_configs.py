@@ -135,16 +135,21 @@ def test_any_text_is_read_back(
     assert block["ref"] == value and block["a"] == {value: value}  # type: ignore[index, call-overload]
 
 
-def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_file_keeps_its_mode_and_owner_and_a_link_stays_one(tmp_path: Path) -> None:
     real, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
     real.write_text("lr: 1\n")
     real.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(real, 1234, 1235)
+    before = real.stat()
     link.symlink_to(real)
     config = ConfigFile(link)
     config.put((), VALUES)
     config.save()
     assert link.is_symlink() and ConfigFile(real).block == VALUES
-    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    after = real.stat()
+    assert stat.S_IMODE(after.st_mode) == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.yaml", "real.yaml"]
 
 

@@ -84,7 +84,7 @@ class ConfigFile:
         self._change(lambda: self._format.nest(self._text, name), {name: self.block or {}})
 
     def save(self) -> None:
-        """Write the file: whole or not at all, with the mode that it had.
+        """Write the file: whole or not at all, with the mode and the owner that it had.
 
         Raises:
             StorageError: it cannot be written, or somebody else changed it since it was read.
@@ -95,8 +95,11 @@ class ConfigFile:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with suppress(FileNotFoundError):
-                temporary.touch(stat.S_IMODE(path.stat().st_mode))
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+                before = path.stat()
+                temporary.touch(stat.S_IMODE(before.st_mode))
+                with suppress(PermissionError):  # it is of somebody else, and we are not root
+                    os.chown(temporary, before.st_uid, before.st_gid)
+                temporary.chmod(stat.S_IMODE(before.st_mode))
             with temporary.open("wb") as out:
                 out.write(self._mark + self._text.encode())
                 out.flush()
