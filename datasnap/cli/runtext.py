@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from datasnap.cli.diffsummary import counts
 from datasnap.cli.output import SHORT, hint, plain, plural, print_table, say, size, when
 from datasnap.cli.runs import as_json, number, status, took
+from datasnap.errors import DatasnapError
 
 if TYPE_CHECKING:
     from datasnap.ml.comparing import Pair, RunComparison, TablePair
@@ -37,7 +38,7 @@ def show_run(repository: Repository, run: RunRecord) -> None:
     )
     _section("parameters", [""], [[k, number(v)] for k, v in flat(run.params).items()])
     _section("metrics", [""], [[name, number(value)] for name, value in run.metrics.items()])
-    _section("read", ["=snapshot", "columns"], [_read(read) for read in run.reads])
+    _reads(run.reads)
     files = [[a.name, a.hash[:SHORT], size(a.size)] for a in run.artifacts]
     _section("artifacts", ["=hash", ">size"], files)
     if run.artifacts:
@@ -109,7 +110,6 @@ def code_of(run: RunRecord) -> str:
 
 
 def _environment(repository: Repository, run: RunRecord) -> str:
-    from datasnap.errors import DatasnapError
     from datasnap.ml.records import environment_of
 
     try:
@@ -120,9 +120,30 @@ def _environment(repository: Repository, run: RunRecord) -> str:
     return f"{found.python}, {packages}, {found.platform} ({run.environment[:SHORT]})"
 
 
-def _read(read: RunRead) -> list[str]:
+def _reads(reads: Sequence[RunRead]) -> None:
+    rows = [[read.table, read.snapshot[:SHORT], _columns_of(read), _given(read)] for read in reads]
+    if any(given for *_, given in rows):
+        _section("read", ["=snapshot", "columns", "=handed out"], rows)
+    else:
+        _section("read", ["=snapshot", "columns"], [row[:3] for row in rows])
+
+
+def _columns_of(read: RunRead) -> str:
     columns = "" if read.columns is None else ", ".join(read.columns)
-    return [read.table, read.snapshot[:SHORT], columns or read.repository]
+    return columns or read.repository
+
+
+def _given(read: RunRead) -> str:
+    """What loaders handed out, where a run knows."""
+    from datasnap.ml.handed import handed_out
+
+    try:
+        given = handed_out(read)
+    except (DatasnapError, ValueError):  # a newer datasnap said it
+        return ""
+    if given is None or not given.account:
+        return ""
+    return plural(given.rows, "row") + (f", receipt {given.root[:SHORT]}" if given.root else "")
 
 
 def _pairs(

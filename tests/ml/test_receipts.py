@@ -204,6 +204,8 @@ def test_the_verb_names_the_runs_that_kept_a_receipt(repo: Repository, tmp_path:
     shell = Shell(tmp_path)
     for file in ("part.json", "whole.json"):
         assert json.loads(shell("verify-receipt", file, "--json"))["runs"] == [run.id]
+    said = f"70,000 rows, receipt {made.receipt().root[:12]}"
+    assert said in shell("-C", "repo", "runs", "show", "one")
     assert f"run {run.id} kept this receipt" in shell("verify-receipt", "whole.json")
     list(made)
     made.receipt().save(tmp_path / "later.json")
