@@ -80,4 +80,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("use: python features.py FOLDER (a repository is made there)")
     main(Path(sys.argv[1]))
