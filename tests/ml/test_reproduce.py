@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import pyarrow as pa
@@ -18,6 +22,7 @@ from datasnap.ml.environment import Environment, this_environment
 from datasnap.ml.launch import launch
 from datasnap.ml.records import RunRecord
 from datasnap.ml.reproduce import differences, is_close, reproduce
+from datasnap.ml.rerun import variables_for
 from datasnap.ml.venv import create_venv, with_venv
 from datasnap.ml.worktree import worktree_of
 from datasnap.repository import Repository
@@ -211,10 +216,68 @@ def test_runs_whose_code_or_command_is_not_known_are_refused(
     bad = replace(record, code=msgspec.structs.replace(record.code, diff=b"no diff"))
     with pytest.raises(DatasnapError, match="git apply failed"), worktree_of(bad):
         pass
+    nowhere = replace(record, folder="")
+    with pytest.raises(UsageError, match="was gone"), worktree_of(nowhere):
+        pass
     assert git(project, "worktree", "list").count("\n") == 1
     typed = launch([sys.executable], repo=repo).run
     with pytest.raises(UsageError, match="typed in"):
         reproduce(repo, typed)
+
+
+def test_files_that_a_record_names_are_copied_into_the_tree_alone(
+    repo: Repository, project: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x").write_text("x")
+    (project / "link").symlink_to(outside)
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "link")
+    (project / "zeros").symlink_to("/dev/zero")
+    (project / "notes").write_text("n")
+    record = train(repo, "-c", "pass")
+    (outside / "x").unlink()
+    (outside / "x").symlink_to(project / "notes")
+    names = ("notes", "zeros", "link/x", "../outside/x", str(outside / "x"), "train.py")
+    code = msgspec.structs.replace(record.code, untracked=names)
+    with worktree_of(replace(record, code=code)) as tree:
+        assert (tree.copied, tree.missing) == (["notes"], [*names[1:]])
+    assert (outside / "x").is_symlink()
+
+
+def test_a_reproduction_that_is_asked_to_end_clears_away(repo: Repository, project: Path) -> None:
+    begun = project / "begun"
+    code = f"test -z $DATASNAP_REPRODUCE || {{ touch {begun}; exec sleep 600; }}"
+    run = repo.run_record(launch(["sh", "-c", code], repo=repo).run)
+
+    def end() -> None:
+        while not begun.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    Thread(target=end, daemon=True).start()
+    with pytest.raises(SystemExit, match="143"):
+        reproduce(repo, run.id)
+    assert signal.getsignal(signal.SIGTERM) == before
+    again = repo.runs()[0]
+    assert (again.reproduces, again.status) == (run.id, "killed")
+    assert git(project, "worktree", "list").count("\n") == 1
+    assert not Path(again.folder).exists()
+
+
+def test_devices_that_are_chosen_here_are_not_those_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    then = {"CUDA_VISIBLE_DEVICES": "3", "OMP_NUM_THREADS": "2", "WORLD_SIZE": "4"}
+    environment = msgspec.structs.replace(this_environment(), variables=then)
+    for name in (*then, "TZ"):
+        monkeypatch.delenv(name, raising=False)
+    found = variables_for(environment)
+    assert {name: found.get(name) for name in then} == {**then, "WORLD_SIZE": None}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert variables_for(environment)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_environments_are_compared_package_by_package() -> None:
