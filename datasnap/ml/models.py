@@ -362,11 +362,17 @@ def _stage(spec: str) -> _Spec:
 
 
 def _parsed(spec: str) -> _Spec:
-    name, _, at = spec.partition("@")
+    name, at_sign, at = spec.partition("@")
+    if at_sign and not at:
+        raise InvalidName(f"'{spec}' names no stage", hint=f"As {name}@{PRODUCTION}.")
     return _Spec(name, at)
 
 
 def _check_part(name: str, kind: str) -> str:
-    if "/" in name:
-        raise InvalidName(f"'{name}' cannot be a {kind} name: it contains '/'")
-    return check_name(name, kind)
+    try:
+        if "/" not in name:
+            return check_name(name, kind)
+        why = f"'{name}' cannot be a {kind} name: it contains '/'"
+    except InvalidName as error:
+        why = error.message
+    raise InvalidName(why, hint="Use letters, digits, '-', '_' and '.': for example tips-v2")

@@ -162,7 +162,7 @@ def test_what_cannot_be_is_refused(trained: tuple[Repository, list[str]]) -> Non
     for spec in ("a/b", "a@b", "", "a b"):
         with pytest.raises(InvalidName):
             repo.register_model(spec, runs[1])
-    for spec in ("model@3", "model@a/b", "model@a@b"):
+    for spec in ("model@3", "model@", "model@a/b", "model@a@b"):
         with pytest.raises(InvalidName):
             repo.promote_model(spec)
 
