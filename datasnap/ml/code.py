@@ -137,7 +137,8 @@ def is_inside(name: str) -> bool:
 def _is_sound(code: Code) -> bool:
     return (
         _COMMIT.fullmatch(code.commit) is not None
-        and (not code.root or (code.root[0] == "/" and is_inside(code.root[1:])))
+        and (code.root.startswith("/") or not (code.root or code.commit))
+        and is_inside(code.root[1:])
         and all(not text.startswith("-") and text.isprintable() for text in _names(code))
         and all(map(is_inside, code.untracked))
     )
@@ -214,5 +215,7 @@ def _command(git: str, folder: str | Path, *words: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process, but for what would give a diff less context than `git apply` needs."""
-    return {name: value for name, value in os.environ.items() if name != "GIT_DIFF_OPTS"}
+    """That of this process, but git asks no network, whatever a repository that a record names is
+    set to; and gives a diff the context that `git apply` needs."""
+    own = {name: value for name, value in os.environ.items() if name != "GIT_DIFF_OPTS"}
+    return {**own, "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}

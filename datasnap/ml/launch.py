@@ -79,7 +79,7 @@ def _called(command: Sequence[str]) -> str:
     """What a command is about: its script or module, whatever starts that; or else what the
     program is told first, or the program."""
     for word, following in zip(command, [*command[1:], ""], strict=True):
-        if Path(word).suffix in _SCRIPTS:
+        if Path(word).suffix in _SCRIPTS and not word.startswith("-"):
             return Path(word).stem
         if word == "-m" and _MODULE.fullmatch(following):
             return following

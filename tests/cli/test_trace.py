@@ -1,11 +1,9 @@
-"""The verbs trace and reproduce."""
+"""The verb trace."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -78,24 +76,3 @@ def test_lineage_is_exported(repo: Repository, shell: Shell) -> None:
         events = json.loads(shell("trace", *words, "--openlineage"))
         assert [event["eventType"] for event in events] == ["COMPLETE", "START", "COMPLETE"]
         assert events[0]["job"]["name"] == "import rides"
-
-
-def test_a_run_is_done_again(repo: Repository, shell: Shell) -> None:
-    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "nothing"]):
-        subprocess.run([*git, *words], check=True, cwd=shell.folder)
-    code = (
-        "import os, datasnap\n"
-        "with datasnap.run('twice') as run:\n"
-        "    run.log({'rows': datasnap.open().table('rides').to_arrow().num_rows})\n"
-        "    run.log({'again': len(os.environ.get('DATASNAP_REPRODUCE', ''))})\n"
-    )
-    shell("run", "--", sys.executable, "-c", code)
-    shell("sql", "DELETE FROM rides WHERE id = 1")
-    said = shell("reproduce", "twice", code=1)
-    assert re.search(r"rows +2 +2 +same", said)
-    assert re.search(r"again +0 +\d+ +differs", said)
-    assert "Something else came of it." in said
-    again = repo.runs()[0]
-    assert f"does {repo.runs()[1].id} again" in shell("runs", "show", again.id)
-    assert "unknown run" in shell.fails("reproduce", "nobody")

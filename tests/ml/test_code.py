@@ -103,7 +103,7 @@ def test_untracked_files_that_are_not_listed_are_known_to_be_there(
     "code",
     [
         *(Code("/r", commit) for commit in ("--output=/tmp/x", "HEAD", COMMIT[1:], COMMIT + "\n")),
-        *(Code(root, COMMIT) for root in ("r", "/a/..", "--upload-pack=x")),
+        *(Code(root, COMMIT) for root in ("", "r", "/a/..", "--upload-pack=x")),
         *(Code("/r", COMMIT, remote=url) for url in ("-uevil", "https://a\x1b[2J")),
         *(Code("/r", COMMIT, untracked=(name,)) for name in ("/etc/passwd", "a/../../b", "..")),
     ],
@@ -254,7 +254,7 @@ def test_an_environment_is_the_same_in_every_job_that_computes_alike(
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        ("true --nproc_per_node 4 train.py --config base.yaml", "train"),
+        ("true --log=a.sh --nproc_per_node 4 train.py --config base.yaml", "train"),
         ("true -m pkg.train x", "pkg.train"),
         ("true -c print(1)", "true"),
         ("true all", "all"),
