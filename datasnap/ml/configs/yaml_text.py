@@ -2,7 +2,6 @@
 
 Dumping a file anew, even by a library that means to keep it, moves comments, folds lines and
 changes indentation. So nothing is dumped: the parser gives the place of each node in the text.
-Reading takes PyYAML, too, where ruamel.yaml is not installed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from datasnap.ml.configs.blocks import KEY, Block
 #: So many mappings are read below each other: the block, and one for each of its pins.
 _DEPTH = 3
 
-#: A node of ruamel.yaml's or PyYAML's, which have the same attributes and no common type.
+#: A node of ruamel.yaml's, of which each kind has a type of its own.
 Node: TypeAlias = Any
 _NULL, _MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
 #: What needs no quotes anywhere. A digit may begin a number, so what it begins must have a letter
