@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -122,6 +122,7 @@ def test_comments_quotes_and_indentation_are_kept(tmp_path: Path) -> None:
 
 
 @given(value=st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1))
+@example(value="<<")
 @pytest.mark.parametrize("ending", ["yaml", "toml", "json"])
 def test_any_text_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, ending: str, value: str
@@ -164,6 +165,7 @@ def test_a_file_keeps_its_mode_and_owner_and_a_link_stays_one(tmp_path: Path) ->
         ("a.yaml", "datasnap: [1]\n", "no mapping"),
         ("a.yaml", "datasnap: {ref: a}\nlr: 1\ndatasnap: {ref: b}\n", "'datasnap' is in it twice"),
         ("a.yaml", "datasnap:\n  a: {ref: a, ref: b}\n", "'ref' is in it twice"),
+        ("a.yaml", "a: &a {ref: x}\ndatasnap: {<<: *a, <<: *a}\n", "'<<' is in it twice"),
         ("a.toml", "a = \n", "cannot be read"),
         ("a.toml", "datasnap = 1\n", "no table"),
         ("a.json", "{'a': 1}", "cannot be read"),
@@ -238,6 +240,8 @@ def test_a_block_is_read_with_what_is_merged_into_it(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("base: &b {repo: x, ref: main}\ndatasnap:\n  <<: *b\n  ref: v1\n  n: 1.0\n")
     assert ConfigFile(file).block == {"repo": "x", "ref": "v1", "n": "1.0"}
+    file.write_text("a: &a {repo: x}\nb: &b {ref: y, repo: z}\ndatasnap: {<<: [*a, *b]}\n")
+    assert ConfigFile(file).block == {"repo": "x", "ref": "y"}
 
 
 def test_aliases_of_aliases_take_no_time(tmp_path: Path) -> None:

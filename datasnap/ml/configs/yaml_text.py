@@ -18,7 +18,7 @@ _DEPTH = 3
 
 #: A node of ruamel.yaml's, of which each kind has a type of its own.
 Node: TypeAlias = Any
-_NULL, _MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+_NULL = "tag:yaml.org,2002:null"
 #: What needs no quotes anywhere. A digit may begin a number, so what it begins must have a letter
 #: that none has.
 _PLAIN = re.compile(
@@ -200,14 +200,15 @@ def _values(node: Node, depth: int = 0) -> Block:
     if node.id != "mapping" or depth > _DEPTH:
         return found
     for key, value in node.value:
-        if key.id == "scalar":
-            _find(node, key.value)  # it is there once
-        if key.id == "scalar" and key.value == "<<":
+        if key.id != "scalar":
+            continue
+        _find(node, key.value)  # it is there once
+        if key.value == "<<" and key.style is None:
             for merged in value.value if value.id == "sequence" else [value]:
                 found = {**_values(merged, depth + 1), **found}
-        elif key.id == "scalar" and value.id == "scalar" and not _is_empty(value):
+        elif value.id == "scalar" and not _is_empty(value):
             found[key.value] = value.value
-        elif key.id == "scalar" and value.id == "mapping":
+        elif value.id == "mapping":
             found[key.value] = _values(value, depth + 1)
     return found
 
