@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from datasnap.transaction import Transaction
 
 
+#: Columns of the table of runs that say what was left.
+_COLUMNS = ["run", "seq", "status", "process", "journal"]
+
+
 class _Left(NamedTuple):
     """A run that its process has left without an end.
 
@@ -37,19 +41,30 @@ class _Left(NamedTuple):
     sequence: int
 
 
-def record_leftovers(repository: Repository) -> None:
-    """Record what runs have left here. What cannot be recorded now is left for later."""
-    for left in list(_leftovers(repository)):
+def record_leftovers(repository: Repository, runs: pa.Table | None = None) -> bool:
+    """Record what runs have left here. What cannot be recorded now is left for later.
+
+    Args:
+        runs: the table of runs as it is now; None: it is read.
+
+    Returns:
+        Whether there was something.
+    """
+    from datasnap.ml import tables
+
+    if runs is None:
+        runs = tables.read(repository, tables.RUNS, _COLUMNS)
+    found = list(_leftovers(runs.select(_COLUMNS)))
+    for left in found:
         with suppress(Exception):  # whoever lists runs has nothing to do with it
             _record(repository, left)
+    return bool(found)
 
 
-def _leftovers(repository: Repository) -> Iterator[_Left]:
-    from datasnap.ml import tables
+def _leftovers(runs: pa.Table) -> Iterator[_Left]:
     from datasnap.ml.processes import is_gone
 
-    columns = ["run", "seq", "status", "process", "journal"]
-    rows = _without_end(tables.read(repository, tables.RUNS, columns)).to_pylist()
+    rows = _without_end(runs).to_pylist()
     last = {row["run"]: row["seq"] for row in rows}
     for row in rows:
         if row["journal"] and is_gone(row["process"] or "") and _is_own(Path(row["journal"])):

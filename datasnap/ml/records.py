@@ -272,9 +272,10 @@ def _records(
     from datasnap.ml.handed import newest
     from datasnap.ml.leftover import record_leftovers
 
-    if at is None:
-        record_leftovers(repository)
-    states = _states(_of_runs(tables.read(repository, tables.RUNS, at=at), ids))
+    listed = tables.read(repository, tables.RUNS, at=at)
+    if at is None and record_leftovers(repository, listed):
+        listed = tables.read(repository, tables.RUNS)
+    states = _states(_of_runs(listed, ids))
     columns = ["run", "name", "value"]
     metrics = _last(_of_runs(tables.read(repository, tables.METRICS, columns, at=at), ids))
     reads: dict[str, list[RunRead]] = {}

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 
 import datasnap
+from datasnap.errors import StorageError
 from datasnap.ml import launch as launching
-from datasnap.ml import reads, tables
+from datasnap.ml import processes, reads, tables
 from datasnap.ml.journal import Collector, Failure, Journal, Metric, Read, Which, nobody_writes
 from datasnap.ml.launch import launch
 from datasnap.ml.processes import this_process
@@ -138,6 +139,12 @@ def test_a_signal_is_recorded_and_passed_on(
     assert run.exit_code == 128 + number
 
 
+def test_a_command_is_called_by_its_script_or_else_its_program(repo: Repository) -> None:
+    for command in (["true", "--nodes", "4", "a/train.py", "b.py"], ["sh", "-c", "print(1)"]):
+        launch(command, repo=repo)
+    assert {run.name for run in repo.runs()} == {"train", "sh"}
+
+
 def test_a_command_is_waited_for_whatever_becomes_of_its_record(
     repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,22 +218,23 @@ def test_what_a_killed_run_noted_last_is_recorded_by_the_next_process(
 
 
 def test_an_end_that_could_not_be_recorded_is_recorded_later(
-    repo: Repository,
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = (
-        "import datasnap, sys\n"
-        "from datasnap.ml import tables\n"
-        "run = datasnap.run('training', repo=sys.argv[1]).start()\n"
-        "run.log({'auc': 0.5})\n"
-        "def full(*words): raise OSError('the disk is full')\n"
-        "tables.add = full\n"
-        "run.finish()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, repo.url], capture_output=True, check=False)
-    assert b"the disk is full" in done.stderr
-    (run,) = repo.runs()
-    assert (run.status, run.metrics) == ("finished", {"auc": 0.5})
-    assert run.ended is not None
+    def refuse(*words: object) -> None:
+        raise StorageError("the disk is full")
+
+    with (
+        monkeypatch.context() as broken,
+        pytest.raises(StorageError),
+        datasnap.run(repo=repo) as run,
+    ):
+        run.log({"auc": 0.5})
+        broken.setattr(tables, "add", refuse)
+    assert [(r.status, r.metrics) for r in repo.runs()] == [("running", {})]
+    monkeypatch.setattr(processes, "is_gone", lambda process: True)
+    (record,) = repo.runs()
+    assert (record.status, record.metrics) == ("finished", {"auc": 0.5})
+    assert record.ended is not None
 
 
 def test_notes_are_left_alone_as_long_as_somebody_adds_to_them(tmp_path: Path) -> None:
@@ -285,7 +293,7 @@ def test_a_note_that_cannot_be_recorded_hinders_nothing(
     assert (record.status, record.metrics) == ("failed", {"auc": 0.5})
 
 
-@pytest.mark.parametrize(("location", "count"), [("local", 8), ("s3", 3)], indirect=["location"])
+@pytest.mark.parametrize(("location", "count"), [("local", 6), ("s3", 3)], indirect=["location"])
 def test_all_runs_of_many_processes_are_there(
     location: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,8 +318,6 @@ def test_all_runs_of_many_processes_are_there(
 def test_a_run_that_cannot_be_recorded_goes_on_with_a_warning(
     tables_repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datasnap.errors import StorageError
-
     def refuse(*words: object) -> None:
         raise StorageError("the disk is full")
 
