@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasnap.cli.options import Json, the_repository
-from datasnap.cli.output import SHORT, hint, plain, print_json, print_table, say
+from datasnap.cli.output import SHORT, hint, plain, print_json, print_table, printable, say
 from datasnap.cli.runs import as_json, number, status, took
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def reproduce(
         create_env=create_env,
         keep=keep,
         tolerance=tolerance,
-        report=lambda line: print(line, file=sys.stderr, flush=True),
+        report=lambda line: print(printable(line), file=sys.stderr, flush=True),
     )
     if json:
         values = {name: getattr(found, name) for name in found.__dataclass_fields__}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
@@ -90,7 +91,7 @@ def compare_runs(repository: Repository, a: str, b: str) -> RunComparison:
         one,
         two,
         params=pairs(flat(one.params), flat(two.params)),
-        metrics=pairs(one.metrics, two.metrics, _same_number),
+        metrics=pairs(one.metrics, two.metrics, is_close),
         data=tuple(_tables(repository, one, two)),
         code=pairs(_of_code(one.code), _of_code(two.code)),
         commits=tuple(commits_between(one.code, two.code)) if apart else (),
@@ -113,6 +114,13 @@ def pairs(
         Pair(name, a.get(name), b.get(name), name in a and name in b and same(a[name], b[name]))
         for name in dict.fromkeys([*a, *b])
     )
+
+
+def is_close(a: object, b: object, tolerance: float = 0.0) -> bool:
+    """Whether two values of a metric are the same, but for a share of their size; nan is nan."""
+    if not isinstance(a, float) or not isinstance(b, float):
+        return a == b
+    return a == b or (a != a and b != b) or math.isclose(a, b, rel_tol=tolerance)
 
 
 def flat(params: Mapping[str, object], before: str = "") -> dict[str, object]:
@@ -144,10 +152,6 @@ def tables_read(run: RunRecord) -> dict[str, list[RunRead]]:
         name = f"{read.repository}/{read.table}" if read.repository else read.table
         found.setdefault(name, []).append(read)
     return found
-
-
-def _same_number(a: object, b: object) -> bool:
-    return a == b or (a != a and b != b)
 
 
 def _of_code(code: Code) -> dict[str, object]:

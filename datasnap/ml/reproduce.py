@@ -8,7 +8,6 @@ outcome      metrics by value, artifacts by hash
 
 from __future__ import annotations
 
-import math
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasnap.errors import DatasnapError, UsageError
-from datasnap.ml.comparing import Pair, pairs, parts_of, tables_read
+from datasnap.ml.comparing import Pair, is_close, pairs, parts_of, tables_read
 from datasnap.ml.ending import ends_in_order
 from datasnap.ml.environment import Environment, this_environment
 from datasnap.ml.masking import hidden_words
@@ -204,13 +203,6 @@ def _compared(
         missing=tuple(tree.missing),
         kept=tree.root if keep else None,
     )
-
-
-def is_close(a: object, b: object, tolerance: float) -> bool:
-    """Whether two values of a metric are the same, but for a share of their size; nan is nan."""
-    if not isinstance(a, float) or not isinstance(b, float):
-        return a == b
-    return a == b or (a != a and b != b) or math.isclose(a, b, rel_tol=tolerance)
 
 
 def _hashes(run: RunRecord) -> dict[str, str]:

@@ -18,10 +18,11 @@ import pytest
 
 import datasnap
 from datasnap.errors import DatasnapError, UsageError
+from datasnap.ml.comparing import is_close
 from datasnap.ml.environment import Environment, this_environment
 from datasnap.ml.launch import launch
 from datasnap.ml.records import RunRecord
-from datasnap.ml.reproduce import differences, is_close, reproduce
+from datasnap.ml.reproduce import differences, reproduce
 from datasnap.ml.rerun import variables_for
 from datasnap.ml.venv import create_venv, with_venv
 from datasnap.ml.worktree import worktree_of
