@@ -174,15 +174,15 @@ class TableDataset(IterableDataset[Any]):
     def _read(self, epoch: int, first: int, given: int, *, leaves: bool) -> Iterator[_Numbered]:
         info = get_worker_info()
         share = self._share() if info is None else self._share(info.id, info.num_workers)
-        made = self._epoch(epoch)
-        numbers = share.numbers(made.batches, first, given)
+        whole = self._epoch(epoch)
+        numbers = share.numbers(whole.batches, first, given)
         threads = self._threads or (1 if info is not None else os.cpu_count() or 1)
-        for batch in read_batches(self._source, made, numbers, threads):
+        for batch in read_batches(self._source, whole, numbers, threads):
             leaf = leaf_of(batch.rows) if leaves else b""
-            made_of: Any = self._tensors.of(batch.rows)
+            made: Any = self._tensors.of(batch.rows)
             if self._transform is not None:
-                made_of = self._transform(made_of)
-            packed = Packed(made_of) if info is not None and type(made_of) is dict else made_of
+                made = self._transform(made)
+            packed = Packed(made) if info is not None and type(made) is dict else made
             yield leaf, batch.rows.num_rows, packed
 
     def _begin(self, worker: int, workers: int) -> tuple[int, int, int]:
