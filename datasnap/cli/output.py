@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -39,6 +40,14 @@ def print_json(value: object) -> None:
     text = msgspec.json.format(encoded, indent=2).decode()
     # They stand in strings alone.
     sys.stdout.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def json_number(value: object) -> object:
+    """A value for `print_json`, which would make null of a number that JSON has none for: its
+    name."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from datasnap.cli.options import Json, the_repository
 from datasnap.cli.output import SHORT, hint, plain, print_json, print_table, printable, say
-from datasnap.cli.runs import as_json, number, status, took
+from datasnap.cli.runs import as_json, number, numbers_json, status, took
 
 if TYPE_CHECKING:
     from datasnap.ml.comparing import Pair
@@ -57,7 +57,8 @@ def reproduce(
     if json:
         values = {name: getattr(found, name) for name in found.__dataclass_fields__}
         runs = {"run": as_json(found.run), "again": as_json(found.again)}
-        print_json({"same": found.same, **values, **runs})
+        metrics = numbers_json(found.metrics)
+        print_json({"same": found.same, **values, "metrics": metrics, **runs})
     else:
         _show(found)
     if not found.same:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +12,21 @@ import msgspec
 import typer
 
 from datasnap.cli.options import Json, the_repository
-from datasnap.cli.output import console, hint, plain, plural, print_json, print_table, say, size
+from datasnap.cli.output import (
+    console,
+    hint,
+    json_number,
+    plain,
+    plural,
+    print_json,
+    print_table,
+    say,
+    size,
+)
 from datasnap.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from datasnap.ml.comparing import Pair
     from datasnap.ml.records import RunRecord
     from datasnap.repository import Repository
 
@@ -95,11 +106,9 @@ def as_json(run: RunRecord) -> dict[str, object]:
     }
 
 
-def json_number(value: float) -> float | str:
-    """A number for programs; what JSON has none for by its name."""
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+def numbers_json(pairs: Sequence[Pair]) -> list[Pair]:
+    """Metrics of two runs for programs."""
+    return [replace(pair, a=json_number(pair.a), b=json_number(pair.b)) for pair in pairs]
 
 
 def took(run: RunRecord) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datasnap.cli.diffsummary import counts
 from datasnap.cli.output import SHORT, hint, plain, plural, print_table, say, size, when
-from datasnap.cli.runs import as_json, number, status, took
+from datasnap.cli.runs import as_json, number, numbers_json, status, took
 from datasnap.errors import DatasnapError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def comparison_json(found: RunComparison) -> dict[str, object]:
         "a": as_json(found.a),
         "b": as_json(found.b),
         "params": found.params,
-        "metrics": found.metrics,
+        "metrics": numbers_json(found.metrics),
         "data": found.data,
         "code": found.code,
         "commits": found.commits,

@@ -102,6 +102,8 @@ def test_metrics_may_be_called_and_be_anything(repo: Repository, shell: Shell) -
     (listed,) = json.loads(shell("runs", "--limit", 1, "--json"))
     assert listed["metrics"] == {"acc[top5]": "NaN", "[/m]": "Infinity", "down": "-Infinity"}
     assert "[/m]" in shell("runs", "best", "-m", "[/m]")
+    metrics = json.loads(shell("runs", "compare", "odd", "odd", "--json"))["metrics"]
+    assert ("NaN", "NaN") in [(pair["a"], pair["b"]) for pair in metrics]
 
 
 def test_what_a_run_saved_is_written_to_a_file(repo: Repository, shell: Shell) -> None:
