@@ -67,7 +67,6 @@ def show_comparison(found: RunComparison, *, everything: bool) -> None:
 
 def comparison_json(found: RunComparison) -> dict[str, object]:
     """The same for programs: everything, and whether it is the same."""
-
     return {
         "a": as_json(found.a),
         "b": as_json(found.b),
