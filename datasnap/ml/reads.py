@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -110,7 +111,10 @@ def before_end(say: Callable[[], None]) -> None:
 def ending() -> None:
     """The active run is about to end in this process."""
     for say in _before_end:
-        say()
+        try:
+            say()
+        except Exception as error:  # the run ends all the same
+            warnings.warn(f"not all that was read is noted: {error}", stacklevel=3)
 
 
 def activate(journal: Journal | None, told: Callable[[], None] | None = None) -> None:

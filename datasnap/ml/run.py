@@ -12,19 +12,18 @@ script works the same with and without it.
 
 from __future__ import annotations
 
-import math
-import operator
 import os
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Self, SupportsFloat, SupportsIndex
 
 import msgspec
 
@@ -38,16 +37,15 @@ from datasnap.ml.journal import (
     Ending,
     Failure,
     Journal,
-    Metric,
     Named,
     Note,
     Parameters,
     Which,
-    Whole,
     remove_notes,
 )
 from datasnap.ml.leftover import record_leftovers
 from datasnap.ml.masking import masked, masked_command
+from datasnap.ml.metrics import metric_notes
 from datasnap.ml.params import plain_params, plain_text
 from datasnap.ml.processes import host, this_process, user
 from datasnap.ml.recording import Recorder, Row, record_begin
@@ -219,12 +217,9 @@ class Run:
         Raises:
             UsageError: a value is no number, or the step no whole one; the run is not active.
         """
-        whole = None if step is None else _whole(step)
-        values = {plain_text(str(name)): _number(name, value) for name, value in metrics.items()}
-        now = _now()
-        for name, value in values.items():
-            self._note(Metric(name, _json_number(value), whole, now))
-        self._logged.update(values)
+        for metric in metric_notes(metrics, step):
+            self._note(metric)
+            self._logged[metric.name] = float(metric.value)
         if self._recorder:
             self._recorder.maybe_write()
 
@@ -279,7 +274,8 @@ class Run:
                 journal.note(Failure(error))
             return
         reads.activate(self._outer)
-        ended = Ended(status or ("failed" if error else "finished"), error, exit_code, _now())
+        now = time.time_ns() // 1000
+        ended = Ended(status or ("failed" if error else "finished"), error, exit_code, now)
         try:
             recorder.end(ended)
         except BaseException:
@@ -376,42 +372,15 @@ def _reproduced() -> str | None:
     return found.run if found else None
 
 
-def _number(name: str, value: SupportsFloat) -> float:
-    if not isinstance(value, str | bytes):
-        try:
-            return float(value)
-        except (TypeError, ValueError, RuntimeError, OverflowError):
-            pass
-    raise UsageError(f"the metric '{name}' is no number: {str(value)[:40]!r}")
-
-
-def _whole(step: SupportsIndex) -> int:
-    try:
-        return msgspec.convert(operator.index(step), Whole)
-    except (TypeError, msgspec.ValidationError) as error:
-        raise UsageError(
-            f"a step is a whole number of at most 64 bits, not {str(step)[:40]}"
-        ) from error
-
-
-def _json_number(value: float) -> float | Literal["nan", "inf", "-inf"]:
-    """A number as JSON has it; what JSON has none for as text."""
-    if math.isfinite(value):
-        return value
-    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-
-
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _now() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 def _said(error: BaseException | None) -> str:
     """An exception in a line: its type and message."""
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return ""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    name = type(error).__name__
+    with suppress(Exception):  # of somebody's own, that fails to say what it is
+        return f"{name}: {error}".removesuffix(": ")
+    return name
