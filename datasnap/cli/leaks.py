@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ from datasnap.cli.output import (
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
-    from datasnap.ml.leaks import Example, Leak, Leaks, Seen
+    from datasnap.ml.leaks import Example, Leak, Leaks, Seen, Skipped
     from datasnap.ml.splits import Split
     from datasnap.repository import Repository
     from datasnap.versions import TableVersion
@@ -30,7 +31,7 @@ def leaks(
     tables: Annotated[
         list[str],
         typer.Argument(
-            metavar="TABLE",
+            metavar="TABLES",
             help="TRAIN and TEST, as TABLE or TABLE@REF; "
             "TEST alone with --in-history or --trained.",
             autocompletion=complete_tables,
@@ -86,9 +87,11 @@ def leaks(
 
     Rows are compared by the columns that both tables have, by name; but not by their keys: a row
     that was copied often got another one. --on ID finds rows with the same key, whatever else they
-    say. Nulls are equal, and numbers of the same value in columns of different types.
+    say. Nulls are equal, and numbers of the same value in columns of different types; -0.0 and 0.0
+    are not.
 
-    With --trained, filters and ranges that a run read by are heeded. Only the split that is tested
+    With --trained, filters and ranges that a run read by are heeded. Tables that have half of the
+    test's columns or less are not looked in without --on, and named. Only the split that is tested
     (--split) is no leak, where a run read it as a test, beside a split to train on. What else may
     have been read for testing, as TEST itself or splits called validation, counts and is marked.
     """
@@ -118,7 +121,7 @@ def leaks(
     if json:
         print_json(_as_json(found, limit))
     else:
-        _say(found, limit)
+        _say(found, columns, limit)
     if found.found:
         raise typer.Exit(1)
 
@@ -149,21 +152,15 @@ def _seen(
     return [Seen(repository.table(train))]
 
 
-def _say(found: Leaks, limit: int) -> None:
-    where = plural(found.searched, "version")
-    if found.skipped:
-        gone = sum(seen.gone for seen in found.skipped)
-        why = [f"{gone:,} whose data were let go, or cannot be reached"] if gone else []
-        if lacking := len(found.skipped) - gone:
-            why.append(f"{lacking:,} without these columns, or with others of their names")
-        say(
-            f"[yellow]Not looked in:[/] of {plural(len(found.skipped), 'version')} {'; '.join(why)}"
-        )
+def _say(found: Leaks, on: list[str] | None, limit: int) -> None:
+    _say_skipped(found, on)
     if not found.searched:
         say("[yellow]Nothing to look in:[/] no version of another table")
         return
     if not found.found:
+        where = plural(found.searched, "version")
         say(f"[green]✓[/] none of {plural(found.tested, 'row')} of {_name(found.test)} in {where}")
+        _say_left_out(found)
         return
     _say_where(found)
     examples = found.examples(limit)
@@ -186,6 +183,29 @@ def _say(found: Leaks, limit: int) -> None:
         hint("Splits by a hash of the key never share a key: table.split(…) in Python")
 
 
+def _say_skipped(found: Leaks, on: list[str] | None) -> None:
+    """What was not looked in, and why."""
+    for (name, why), count in Counter(_why(one, on) for one in found.skipped).items():
+        where = f"{plain(name)}, {plural(count, 'version')}"
+        say(f"[yellow]Not looked in:[/] {where}: {plain(why)}")
+
+
+def _why(skipped: Skipped, on: list[str] | None) -> tuple[str, str]:
+    seen, shared = skipped
+    if seen.gone:
+        why = "the data were let go, or cannot be reached"
+    elif not set(on or ()) <= set(shared):
+        why = f"it has no column {' and no '.join(sorted(set(on or ()) - set(shared)))}"
+    elif on:
+        why = "the types of these columns have no values in common"
+    elif shared:
+        names = ", ".join(shared)
+        why = f"it shares {names} alone with the test; to compare that: --on {','.join(shared)}"
+    else:
+        why = "it has no column of the test"
+    return seen.table.name, why
+
+
 def _say_where(found: Leaks) -> None:
     """How many rows stand where, and by which columns they were compared."""
     sure = [leak for leak in found.found if not leak.seen.for_testing]
@@ -203,11 +223,16 @@ def _say_where(found: Leaks) -> None:
         ],
         [_found(leak, by_runs, bool(doubtful)) for leak in found.found],
     )
-    for on, left_out in dict.fromkeys((leak.on, leak.left_out) for leak in found.found):
+    for on in dict.fromkeys(leak.on for leak in found.found):
         say(f"[dim]Equal in[/] {plain(', '.join(on))}")
-        if left_out:
-            names = plain(", ".join(left_out))
-            say(f"[yellow]Not compared, of types that have no values in common:[/] {names}")
+    _say_left_out(found)
+
+
+def _say_left_out(found: Leaks) -> None:
+    """The columns that both sides have, and nobody could compare."""
+    for names in dict.fromkeys(by.left_out for by in found.compared if by.left_out):
+        said = plain(", ".join(names))
+        say(f"[yellow]Not compared, of types that have no values in common:[/] {said}")
 
 
 def _stand_in(found: Leaks, leaks: list[Leak]) -> str:
@@ -248,7 +273,8 @@ def _as_json(found: Leaks, limit: int) -> dict[str, Any]:
         "tested": found.tested,
         "leaked": len(found.rows),
         "searched": found.searched,
-        "skipped": [_seen_as_json(seen) for seen in found.skipped],
+        "skipped": [{**_seen_as_json(one.seen), "shared": one.shared} for one in found.skipped],
+        "compared": [{"on": by.on, "not_compared": by.left_out} for by in found.compared],
         "found": [
             {
                 **_seen_as_json(leak.seen),

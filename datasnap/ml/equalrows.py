@@ -5,7 +5,8 @@ compared, so that two rows whose hashes are equal by accident are never taken fo
 
 Equal means what it means everywhere in datasnap: nulls equal nulls, NaN equals NaN, -0.0 and 0.0
 differ. Of columns of two types, numbers are equal that have the same value; one that the other
-type cannot hold equals none.
+type cannot hold equals none. A float has the value of the decimal that it is written as: 0.1 equals
+0.10, which no float is to the last bit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from datasnap.tables.scan import ahead
 
 #: Rows that are compared at once.
 _CHUNK = 1 << 18
+#: Of the widest decimal.
+_MOST_DIGITS = 76
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,26 @@ class Reader:
         exact = np.ones(rows.size, bool)
         for before, after in zip(stored, values, strict=True):
             if before.type != after.type:
-                exact &= ~rows_differ(before, after.cast(before.type, safe=False))
+                exact &= ~rows_differ(*_there_and_back(before, after))
         return values, exact
 
     def _as_types(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
         pairs = zip(columns, self.types, strict=True)
-        return [c if c.type == type else c.cast(type, safe=False) for c, type in pairs]
+        return [c if c.type == type else _as_type(c, type) for c, type in pairs]
+
+
+def _as_type(values: pa.Array, type: pa.DataType) -> pa.Array:
+    if pt.is_decimal(values.type) and pt.is_floating(type):
+        values = values.cast(pa.string())  # Arrow itself is off by a bit for one decimal of five
+    return values.cast(type, safe=False)
+
+
+def _there_and_back(before: pa.Array, after: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Values before they got another type, and what they would be if they got theirs again."""
+    if pt.is_decimal(before.type) and pt.is_floating(after.type):
+        wide = pa.decimal256(_MOST_DIGITS, before.type.scale)  # what is rounded up has room
+        return before.cast(wide), after.cast(pa.string()).cast(wide)
+    return before, after.cast(before.type, safe=False)
 
 
 class Matches(NamedTuple):
@@ -89,6 +106,10 @@ def common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     if kinds == {"integer", "decimal"}:
         scale = max(type.scale for type in (a, b) if pt.is_decimal(type))
         return pa.decimal128(38, scale) if 0 <= scale < 18 else None
+    if kinds == {"float", "decimal"}:
+        decimal, other = (a, b) if pt.is_decimal(a) else (b, a)
+        fits = decimal.scale >= 0 and decimal.precision < _MOST_DIGITS
+        return other if fits and other != pa.float16() else None
     if len(kinds) > 1 and kinds != {"integer", "float"}:
         return None
     one, other = (pa.schema([pa.field("", type)]) for type in (a, b))

@@ -7,8 +7,9 @@
 (`versions_of` and `trained_on` are of `datasnap.ml.seen`, and can be had from here.)
 Rows are compared by all columns that both tables have, by name, but for their keys: a row that was
 copied often got a key of its own. `on` names others: the key, to find one that was corrected since.
-Columns whose types have no values in common are left out, and named. A segment that many versions
-have is read once.
+Columns whose types have no values in common are left out, and named. Of what runs read, tables that
+have half of the test's columns or less are passed over, and named: rows of anything are equal in a
+label. A segment that many versions have is read once.
 """
 
 from __future__ import annotations
@@ -56,6 +57,25 @@ class Leak:
     train_rows: Numbers = field(repr=False)
 
 
+class Skipped(NamedTuple):
+    """What was not looked at.
+
+    Attributes:
+        shared: the columns that the test has, too; by `on` they can be compared. (Of what is gone:
+            none are known.)
+    """
+
+    seen: Seen
+    shared: tuple[str, ...]
+
+
+class By(NamedTuple):
+    """By which columns two tables were compared, and which were left out; see `Leak`."""
+
+    on: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
 class Example(NamedTuple):
     """A row of the test, and an equal one elsewhere: key columns (without a key, the number), and
     the values by which they are equal."""
@@ -78,14 +98,17 @@ class Leaks:
         tested: how many rows the test has.
         searched: how many versions of tables were looked at.
         found: those that have rows of the test.
-        skipped: those that are gone, or have no columns that can be compared, or not all of `on`.
+        skipped: those that are gone, or have too few columns that can be compared, or not all of
+            `on`.
+        compared: by which columns the others were.
     """
 
     test: TableVersion
     tested: int
     searched: int
     found: tuple[Leak, ...]
-    skipped: tuple[Seen, ...]
+    skipped: tuple[Skipped, ...]
+    compared: tuple[By, ...]
 
     @cached_property
     def rows(self) -> Numbers:
@@ -120,8 +143,8 @@ def find_leaks(
 
     Args:
         train: what it was trained on; see `versions_of` and `trained_on`.
-        on: compare these columns; None: all that both have, but for the keys; for the keys where
-            there are no others.
+        on: compare these columns; None: all that both have, but for the keys; for keys where the
+            test has nothing else.
         progress: called with ("rows", done, total).
 
     Raises:
@@ -129,17 +152,18 @@ def find_leaks(
         UsageError: there are no columns that can be compared.
     """
     seen = _as_seen(train)
+    on = [on] if isinstance(on, str) else on
     wanted = _rows_of(test) if isinstance(test, Split) else None
     table = test.table if isinstance(test, Split) else test
     groups: dict[tuple[str, _Compared], list[Seen]] = {}
     skipped = []
     for one in seen:
-        compared = None if one.gone else _compared(one.table, table, on)
+        compared = None if one.gone else _compared(one, table, on)
         if compared is None:
-            skipped.append(one)
+            skipped.append(Skipped(one, () if one.gone else _shared(one.table, table)))
         else:
             groups.setdefault((one.table.repository.url, compared), []).append(one)
-    if skipped and not groups and not any(one.gone for one in skipped):
+    if skipped and not groups and not any(one.gone or one.runs for one, _ in skipped):
         raise _incomparable(seen[0].table, table, on)
     found = {
         id(leak.seen): leak
@@ -148,7 +172,8 @@ def find_leaks(
     }
     tested = table.row_count if wanted is None else len(wanted)
     leaks = tuple(found[id(one)] for one in seen if id(one) in found)
-    return Leaks(table, tested, len(seen) - len(skipped), leaks, tuple(skipped))
+    by = tuple(dict.fromkeys(compared.by for _, compared in groups))
+    return Leaks(table, tested, len(seen) - len(skipped), leaks, tuple(skipped), by)
 
 
 class _Column(NamedTuple):
@@ -167,6 +192,11 @@ class _Compared(NamedTuple):
     columns: tuple[_Column, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def by(self) -> By:
+        """The same, by name."""
+        return By(tuple(column.name for column in self.columns), self.left_out)
+
 
 def _as_seen(train: TableVersion | Split | Sequence[Seen]) -> list[Seen]:
     if isinstance(train, Split):
@@ -174,33 +204,38 @@ def _as_seen(train: TableVersion | Split | Sequence[Seen]) -> list[Seen]:
     return list(train) if isinstance(train, Sequence) else [Seen(train)]
 
 
-def _compared(
-    train: TableVersion, test: TableVersion, on: Sequence[str] | None
-) -> _Compared | None:
-    """The columns to compare; None: there are none, or not all that are asked for."""
-    ours, theirs = fields_by_name(test.manifest), fields_by_name(train.manifest)
-    our_types, their_types = stored_types(test.manifest), stored_types(train.manifest)
+def _compared(seen: Seen, test: TableVersion, on: Sequence[str] | None) -> _Compared | None:
+    """The columns to compare; None: there are none, or too few, or not all that are asked for."""
+    ours, theirs = fields_by_name(test.manifest), fields_by_name(seen.table.manifest)
     for name in on or ():
         if name not in ours:
             raise UnknownName("column", name, ours)
-    found, left_out = {}, []
-    for name in (name for name in (ours if on is None else on) if name in theirs):
+    our_types, their_types = stored_types(test.manifest), stored_types(seen.table.manifest)
+    wanted = dict.fromkeys(_content(seen.table, test) if on is None else on)
+    found, left_out = list[_Column](), list[str]()
+    for name in (name for name in wanted if name in theirs):
         mine, other = ours[name], theirs[name]
         type = common_type(our_types[mine], their_types[other])
         if type is None:
             left_out.append(name)
         else:
-            found[name] = _Column(name, mine, other, their_types[other], type)
-    if on is not None:
-        whole = bool(found) and len(found) == len(set(on))
-        return _Compared(tuple(found.values()), ()) if whole else None
-    keys = {*test.key, *train.key}
-    others = tuple(column for name, column in found.items() if name not in keys)
-    left_out = [name for name in left_out if name not in keys]
-    if others:
-        return _Compared(others, tuple(left_out))
-    # Equal keys alone say nothing where the rest is there, and cannot be compared.
-    return _Compared(tuple(found.values()), ()) if found and not left_out else None
+            found.append(_Column(name, mine, other, their_types[other], type))
+    # Nobody said of what a run read that it has to do with the test.
+    least = len(wanted) if on is not None else len(wanted) // 2 + 1 if seen.runs else 1
+    return _Compared(tuple(found), tuple(left_out)) if len(found) >= max(least, 1) else None
+
+
+def _content(train: TableVersion, test: TableVersion) -> list[str]:
+    """The columns of a test that say what its rows are: all but keys; all, if there are no others.
+    (A table may have as its key what is content in the other: a text.)"""
+    names = list(fields_by_name(test.manifest))
+    without = [name for name in names if name not in test.key]
+    return [name for name in without if name not in train.key] or without or names
+
+
+def _shared(train: TableVersion, test: TableVersion) -> tuple[str, ...]:
+    theirs = fields_by_name(train.manifest)
+    return tuple(name for name in fields_by_name(test.manifest) if name in theirs)
 
 
 def _incomparable(
@@ -210,10 +245,19 @@ def _incomparable(
         if name not in train.schema.names:
             where = f"in table '{train.name}'"
             return UnknownName("column", name, train.schema.names, where=where)
+    shared = _shared(train, test)
+    for name in shared if on is None else on:
         types = [str(table.schema.field(name).type) for table in (train, test)]
         if types[0] != types[1]:
             return UsageError(f"column '{name}' is {types[0]} in one and {types[1]} in the other")
-    return UsageError(f"'{train.name}' and '{test.name}' have no columns to compare")
+    tables = f"'{train.name}' and '{test.name}'"
+    if not shared:
+        return UsageError(f"{tables} have no columns to compare")
+    names = ", ".join(shared)
+    return UsageError(
+        f"{tables} have nothing in common but keys: {names}",
+        hint=f"Compare these: --on {','.join(shared)}",
+    )
 
 
 def _search(
@@ -276,8 +320,7 @@ def _leak(
     classes, first = np.unique(matches.other_classes[at], return_index=True)
     ours = np.isin(matches.classes, classes)
     theirs = numbers[first][np.searchsorted(classes, matches.classes[ours])]
-    on = tuple(column.name for column in compared.columns)
-    return Leak(seen, on, compared.left_out, matches.rows[ours], theirs)
+    return Leak(seen, *compared.by, matches.rows[ours], theirs)
 
 
 def _chosen(seen: Seen, numbers: Numbers) -> np.ndarray:

@@ -105,6 +105,25 @@ def test_columns_that_cannot_be_compared_are_named(work: Repository, shell: Shel
     write(work, "texts", pa.table({"x": ["0.75"], "name": ["n 3"]}))
     said = shell("leaks", "texts", "test", code=1)
     assert "Not compared, of types that have no values in common: x" in said
+    # Where nothing is found, it is all the more to be told.
+    write(work, "others", pa.table({"x": ["0.75"], "name": ["n 4711"]}))
+    none, why = shell("leaks", "others", "test").splitlines()
+    assert none.startswith("✓") and why.endswith("no values in common: x")
+
+
+def test_what_is_not_looked_in_is_named_with_the_reason(work: Repository, shell: Shell) -> None:  # noqa: F811
+    write(work, "few", pa.table({"x": [0.75], "y": [1]}))
+    write(work, "texts", pa.table({"x": ["0.75"], "z": [1]}))
+    with datasnap.run("first", repo=work):
+        work.table("few").to_arrow()
+        work.table("texts").to_arrow()
+    few = "Not looked in: few, 1 version: it shares x alone with the test; to compare that: --on x"
+    assert few in shell("leaks", "test", "--trained")
+    said = shell("leaks", "test", "--trained", "--on", "x", code=1)
+    assert "Not looked in: texts, 1 version: the types of these columns" in said
+    assert "few, 1 version: it has no column name" in shell(
+        "leaks", "test", "--trained", "--on", "x,name"
+    )
 
 
 def test_options_that_make_no_sense_are_refused(work: Repository, shell: Shell) -> None:  # noqa: F811

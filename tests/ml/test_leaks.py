@@ -78,6 +78,13 @@ def test_nulls_and_nans_are_equal_and_zeros_of_two_signs_are_not(repo: Repositor
         (pa.array([2**53 + 1, 4]), pa.array([2.0**53, 4.0, 4.5]), [(1, 1)]),
         (pa.array([0.5, 0.1], pa.float32()), pa.array([0.1, 0.5]), [(1, 0)]),
         (pa.array([Decimal("1.00"), Decimal("2.50")]), pa.array([1, 2]), [(0, 0)]),
+        (pa.array([Decimal("0.70"), Decimal("2.50")]), pa.array([0.1, 2.5, 0.7]), [(1, 1), (2, 0)]),
+        # One float is nearest to both of these, and written as one of them.
+        (
+            pa.array([Decimal(9007199254740993), Decimal(9007199254740992)]),
+            pa.array([2.0**53, float("inf")]),
+            [(0, 1)],
+        ),
         (
             pa.array([datetime(2026, 1, 1)], pa.timestamp("s")),
             pa.array([datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 0, 0, 7)]),
@@ -85,7 +92,17 @@ def test_nulls_and_nans_are_equal_and_zeros_of_two_signs_are_not(repo: Repositor
         ),
         (pa.array(["a", "b"]).dictionary_encode(), pa.array(["b"], pa.large_string()), [(0, 1)]),
     ],
-    ids=["integers", "unsigned", "float and integer", "floats", "decimal", "times", "text"],
+    ids=[
+        "integers",
+        "unsigned",
+        "float and integer",
+        "floats",
+        "decimal",
+        "decimal and float",
+        "long decimals",
+        "times",
+        "text",
+    ],
 )
 def test_values_of_different_types_are_equal_where_they_mean_the_same(
     repo: Repository, train: pa.Array, test: pa.Array, equal: list[tuple[int, int]]
@@ -262,7 +279,7 @@ def test_what_was_read_of_another_repository_counts_while_it_is_there(
     assert told(repo, test) == [("far", [1], False)]
     (tmp_path / "other").rename(tmp_path / "elsewhere")
     found = find_leaks(trained_on(repo, test), test)
-    assert [(seen.table.name, seen.gone) for seen in found.skipped] == [("data", True)]
+    assert [(seen.table.name, seen.gone) for seen, _ in found.skipped] == [("data", True)]
 
 
 def test_a_filter_by_chance_may_have_kept_any_row(repo: Repository) -> None:
@@ -294,7 +311,7 @@ def test_what_cannot_be_compared_is_refused_or_named(repo: Repository) -> None:
     # A key alone says nothing of rows whose values cannot be compared.
     write(repo, "k", pa.table({"id": [1], "s": ["1"]}), key="id")
     write(repo, "l", pa.table({"id": [1], "s": [1]}), key="id")
-    with pytest.raises(UsageError, match="no columns to compare"):
+    with pytest.raises(UsageError, match="'s' is string in one and int64 in the other"):
         leaks(repo, "k", "l")
     assert leaks(repo, "k", "l", on=["id"]).rows.tolist() == [0]
     with pytest.raises(UsageError, match="'s' is string in one and int64 in the other"):
@@ -306,8 +323,30 @@ def test_what_cannot_be_compared_is_refused_or_named(repo: Repository) -> None:
     write(repo, "c", pa.table({"other": [1]}))
     with pytest.raises(UsageError, match="no columns to compare"):
         leaks(repo, "a", "c")
+    write(repo, "m", pa.table({"id": [1], "y": [1]}))
+    with pytest.raises(UsageError, match="nothing in common but keys: id"):
+        leaks(repo, "m", "l")
     write(repo, "none", pa.table({"x": pa.array([], pa.int64())}))
     assert leaks(repo, "none", "b").found == leaks(repo, "b", "none").found == ()
+
+
+def test_of_what_runs_read_a_shared_label_is_no_leak(repo: Repository) -> None:
+    write(repo, "test", pa.table({"id": [1, 2], "text": ["a", "b"], "label": [0, 1]}), key="id")
+    write(repo, "corpus", pa.table({"text": ["b"]}), key="text")
+    write(repo, "other", pa.table({"id": [1, 2], "x": [5, 6], "label": [0, 1]}), key="id")
+    write(repo, "older", pa.table({"id": [7], "label": [1], "text": ["b"]}), key="id")
+    with datasnap.run("first", repo=repo):
+        for name in ("corpus", "other", "older"):
+            repo.table(name).to_arrow()
+    test = repo.table("test")
+    found = find_leaks(trained_on(repo, test), test)
+    assert [leak.seen.table.name for leak in found.found] == ["older"]
+    assert {(seen.table.name, shared) for seen, shared in found.skipped} == {
+        ("corpus", ("text",)),
+        ("other", ("id", "label")),
+    }
+    found = find_leaks(trained_on(repo, test), test, on=["text"])
+    assert {leak.seen.table.name for leak in found.found} == {"corpus", "older"}
 
 
 def test_what_a_run_read_and_is_gone_is_named_as_not_looked_at(repo: Repository) -> None:
@@ -326,4 +365,4 @@ def test_what_a_run_read_and_is_gone_is_named_as_not_looked_at(repo: Repository)
     repo.prune(Policy(last=1))
     found = find_leaks(trained_on(repo, test), test)
     assert (found.searched, found.found) == (0, ())
-    assert [[each.name for each in seen.runs] for seen in found.skipped] == [["first"]]
+    assert [[each.name for each in seen.runs] for seen, _ in found.skipped] == [["first"]]
