@@ -66,6 +66,9 @@ def pin(
 
     A block `datasnap:` is written; all else in the file stays as it is. Python reads exactly that
     data with datasnap.load("FILE"). Garbage collection leaves a pinned snapshot alone.
+
+    ${datasnap:FILE} in configs of Hydra and OmegaConf: datasnap.ml.resolvers.register(), once. In
+    settings of pydantic: a field of datasnap.ml.settings.PinnedTable.
     """
     if sum((table is not None, update, check)) != 1:
         raise UsageError("give one of --table, --update and --check")
@@ -136,11 +139,23 @@ def _check(files: list[Path], *, json: bool) -> None:
             say(f"[{colour}]{checked.status:<9}[/] {plain(pinned.where)}: {plain(what)}")
     if wrong:
         raise BrokenPin(
-            f"{len(wrong)} of {plural(len(found), 'pin')} cannot stay as they are"
+            f"{len(wrong)} of {plural(len(found), 'pin')} not up to date, or broken"
             if len(found) > 1
-            else "the pin cannot stay as it is",
-            hint="Take the newest with `datasnap pin --update`.",
+            else "the pin is not up to date, or broken",
+            hint=_advice(found),
         )
+
+
+def _advice(found: list[Checked]) -> str:
+    """How to set right what an update can: it moves all pins of all files that it is given."""
+    stuck = {c.pinned.file for c in found if c.status != "ok" and not c.can_move}
+    files = dict.fromkeys(
+        str(c.pinned.file) for c in found if c.can_move if c.pinned.file not in stuck
+    )
+    if not files:
+        return ""
+    named = f" {' '.join(files)}" if stuck else ""
+    return f"Take the newest with `datasnap pin --update{named}`."
 
 
 def _one(files: list[Path] | None) -> Path:
@@ -159,7 +174,7 @@ def _found() -> list[Path]:
 
 
 def _open(pinned: Pinned) -> Repository:
-    return the_repository(pinned.place)
+    return pinned.opened(the_repository)
 
 
 def _head(pinned: Pinned) -> list[str]:

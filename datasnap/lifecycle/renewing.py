@@ -78,13 +78,13 @@ def renew(
         joined = b"".join(made[id] for id in pruning.ids if id in made)
         add_pruned(repository.backend, msgspec.structs.replace(pruning, joined=joined))
     repository.objects.pruned.refresh()
-    step = Replacing(
+    step = Replacing.of(
+        made,
+        past.of,
         operation=why.operation,
         table=past.table,
         who=repository.refs.who(),
         time=repository.backend.now(),
-        old=b"".join(made),
-        new=b"".join(made.values()),
     )
     add_replaced(repository.backend, step)
     failpoint("purge.mapped")

@@ -77,17 +77,31 @@ def open_pin(pinned: Pinned, repository: Repository) -> TableVersion:
     Raises:
         BrokenPin, UnknownName, PrunedSnapshot: as `load`.
     """
+    table, replaced = verified(pinned, repository)
+    if replaced is not None:
+        warnings.warn(replaced.notice(), stacklevel=3)
+    return table
+
+
+def verified(pinned: Pinned, repository: Repository) -> tuple[TableVersion, Replacement | None]:
+    """The same, and what became of the pinned snapshot, if a purge replaced it.
+
+    What a purge took rows from has another ID than the pin says; which one it had, the purge noted.
+
+    Raises:
+        As `open_pin`.
+    """
     pin = pinned.pin
     located = locate(repository, pin.snapshot)
     if located is None:
         raise _missing(pinned, repository)
-    if located.replaced is not None:
-        warnings.warn(located.replaced.notice(), stacklevel=3)
     table = repository.snapshot(located.id.hex()).table(pin.table)
-    # What a purge has taken rows from cannot be what it was.
-    if pin.table_id and table.id != pin.table_id and located.replaced is None:
-        raise _different(pinned, repository, table)
-    return table
+    if pin.table_id not in ("", table.id):
+        now, old = TableId(_id(table.id)), SnapshotId(_id(pin.snapshot))
+        former = repository.replaced.former(old, pin.table, now) if located.replaced else now
+        if former is not None and former.hex() != pin.table_id:
+            raise _different(pinned, repository, table)
+    return table, located.replaced
 
 
 class Located(NamedTuple):
@@ -99,7 +113,7 @@ class Located(NamedTuple):
 
 def locate(repository: Repository, snapshot: str) -> Located | None:
     """A snapshot by its full ID; None: it is not there."""
-    id = SnapshotId(ObjectId(bytes.fromhex(snapshot)))
+    id = SnapshotId(_id(snapshot))
     try:
         repository.objects.get(id, Snapshot)
     except CorruptData:
@@ -107,6 +121,10 @@ def locate(repository: Repository, snapshot: str) -> Located | None:
         found = repository.replaced.find(id)
         return None if found is None else Located(found.new, found)
     return Located(id, None)
+
+
+def _id(digits: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(digits))
 
 
 def describe(summary: Summary) -> str:
@@ -120,7 +138,8 @@ def describe(summary: Summary) -> str:
     columns += [f"−{name}" for name in summary.columns_removed]
     columns += [f"{old} → {new}" for old, new in summary.columns_renamed]
     columns += [f"{name} {old} → {new}" for name, old, new in summary.columns_retyped]
-    said = [f"{' '.join(rows)} rows"] if rows else []
+    many = len(rows) > 1 or summary.added + summary.removed + summary.changed != 1
+    said = [f"{' '.join(rows)} row{'s' * many}"] if rows else []
     return "; ".join([*said, *([f"columns {', '.join(columns)}"] if columns else [])])
 
 
@@ -138,7 +157,7 @@ def differences(
     try:
         if since is not None and (diff := repository.diff(since.hex(), found.snapshot)):
             return diff.table(pin.table).summary
-        before = repository.objects.get(TableId(ObjectId(bytes.fromhex(pin.table_id))), Table)
+        before = repository.objects.get(TableId(_id(pin.table_id)), Table)
         return TableDiff(pin.table, before, found.manifest, repository.scanner, lambda: 0).summary
     except DatasnapError:  # one is not there any more, or not all of it
         return None
@@ -146,18 +165,19 @@ def differences(
 
 def _missing(pinned: Pinned, repository: Repository) -> BrokenPin:
     pin = pinned.pin
-    message = f"snapshot {pin.snapshot[:12]}, pinned by {pinned.where}, is not in {repository.url}"
+    by = f", pinned by {pinned.where}," if pinned.is_somewhere else ""
+    message = f"snapshot {pin.snapshot[:12]}{by} is not in {repository.url}"
     try:
         newest = repository.snapshot(pin.ref or "HEAD")
         there = f"{pin.ref or repository.head} is at {newest.id[:12]} there"
         if pin.table in newest.tables:
-            rows = newest.table(pin.table).row_count
-            there += f", with {rows:,} rows of {pin.table}"
+            there += f", with {_rows(newest.table(pin.table))} of {pin.table}"
     except (UnknownName, DatasnapError):
         there = "it has no such branch either" if pin.ref else "it is empty"
     advice = "Is that the right repository?"
     if os.environ.get("DATASNAP_REPO"):
-        advice = f"DATASNAP_REPO names it; {pinned.where} says {pin.repo}."
+        says = f"; {pinned.where} says {pin.repo}" if pin.repo else ""
+        advice = f"DATASNAP_REPO names it{says}."
     elif pinned.file is not None:
         advice += f" If so: datasnap pin --update {pinned.file}"
     return BrokenPin(f"{message}; {there}", hint=advice)
@@ -170,10 +190,15 @@ def _different(pinned: Pinned, repository: Repository, found: TableVersion) -> B
         what = f"what is there differs from it in: {describe(summary) or 'its layout alone'}"
     else:
         columns = ", ".join(found.schema.names)
-        what = f"that is not in {repository.url}; there are {found.row_count:,} rows of {columns}"
+        what = f"that is not in {repository.url}; there: {_rows(found)} of {columns}"
+    by = f" by {pinned.where}" if pinned.is_somewhere else ""
     return BrokenPin(
-        f"table '{pin.table}' of snapshot {pin.snapshot[:12]} is not the one that is pinned by "
-        f"{pinned.where} ({pin.table_id[:12]}): {what}",
+        f"table '{pin.table}' of snapshot {pin.snapshot[:12]} is not the one that is pinned{by} "
+        f"({pin.table_id[:12]}): {what}",
         hint="snapshot or table_id was changed alone, as a merge of configs can do: correct it"
         + (f", or take the newest: datasnap pin --update {pinned.file}" if pinned.file else "."),
     )
+
+
+def _rows(table: TableVersion) -> str:
+    return f"{table.row_count:,} row{'s' * (table.row_count != 1)}"

@@ -6,9 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from datasnap.errors import BrokenPin, DatasnapError, PrunedSnapshot, UnknownName
-from datasnap.ml.load import Located, locate, open_pin
-from datasnap.ml.pins import Pinned, read_pins
+from datasnap.errors import (
+    BadInput,
+    BrokenPin,
+    DatasnapError,
+    PrunedSnapshot,
+    StorageError,
+    UnknownName,
+)
+from datasnap.ml.load import Located, locate, verified
+from datasnap.ml.pins import Pin, Pinned, read_pins
 from datasnap.snapshots.history import added, merge_bases
 
 if TYPE_CHECKING:
@@ -17,14 +24,18 @@ if TYPE_CHECKING:
 #: ok: it holds, and is the newest. behind: its ref has moved on. apart: its ref does not lead to
 #: it. purged: rows were erased, and another snapshot stands for it. pruned: its data were let go.
 #: missing: there is no such snapshot, table, ref or repository. different: the table has another
-#: ID.
-Status = Literal["ok", "behind", "apart", "purged", "pruned", "missing", "different"]
+#: ID. broken: the whole config, which cannot be read, or pins nothing.
+Status = Literal["ok", "behind", "apart", "purged", "pruned", "missing", "different", "broken"]
+
+
+_NO_PIN = Pin("", "", "", "")
 
 
 class Checked(NamedTuple):
     """A pin, and what was found.
 
     Attributes:
+        pinned: of a broken config the file alone.
         newest: the snapshot that its ref is at; "": it has none, or that was not looked for.
         reason: what is wrong, in one line; "": nothing is.
     """
@@ -34,15 +45,26 @@ class Checked(NamedTuple):
     newest: str
     reason: str
 
+    @property
+    def can_move(self) -> bool:
+        """Whether an update sets it right."""
+        follows = self.status in ("behind", "apart", "pruned", "different")
+        return self.status == "purged" or (follows and bool(self.pinned.pin.ref))
+
 
 def check_pins(files: Iterable[Path], open_: Callable[[Pinned], Repository]) -> Iterator[Checked]:
-    """What is to be known of the pins of configs.
+    """What is to be known of the pins of configs; one that is broken keeps nobody from the others.
 
     Raises:
-        As `read_pins`: a config that pins nothing is an error, not a pin that does not hold.
+        UsageError: the format of a file is unknown.
     """
     for file in files:
-        for pinned in read_pins(file):
+        try:
+            pins = read_pins(file)
+        except (BadInput, StorageError) as error:
+            yield Checked(Pinned(file, None, _NO_PIN), "broken", "", error.message)
+            continue
+        for pinned in pins:
             try:
                 yield check_pin(pinned, open_(pinned))
             except DatasnapError as error:  # its repository cannot be opened or read
@@ -51,25 +73,26 @@ def check_pins(files: Iterable[Path], open_: Callable[[Pinned], Repository]) -> 
 
 def check_pin(pinned: Pinned, repository: Repository) -> Checked:
     """What is to be known of a pin."""
-    pin = pinned.pin
-    located = locate(repository, pin.snapshot)
-    if located is not None and located.replaced is not None:
-        notice = located.replaced.notice()
-        return Checked(pinned, "purged", notice.new, str(notice))
+    located = locate(repository, pinned.pin.snapshot)
     try:
-        open_pin(pinned, repository)
+        _, replaced = verified(pinned, repository)
     except PrunedSnapshot as error:
         return Checked(pinned, "pruned", "", error.message)
     except BrokenPin as error:
         return Checked(pinned, "missing" if located is None else "different", "", error.message)
     except UnknownName as error:
         return Checked(pinned, "missing", "", error.message)
-    return _compare(pinned, repository, located) if pin.ref else Checked(pinned, "ok", "", "")
+    if replaced is not None:
+        notice = replaced.notice()
+        return Checked(pinned, "purged", notice.new, str(notice))
+    if not pinned.pin.ref:
+        return Checked(pinned, "ok", "", "")
+    assert located is not None  # else `verified` had raised
+    return _compare(pinned, repository, located)
 
 
-def _compare(pinned: Pinned, repository: Repository, located: Located | None) -> Checked:
+def _compare(pinned: Pinned, repository: Repository, located: Located) -> Checked:
     """Where a pin that holds is on the way to the newest of its ref."""
-    assert located is not None
     pin = pinned.pin
     try:
         newest = repository.resolve(pin.ref)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from datasnap.errors import DatasnapError, UnknownName
+from datasnap.errors import BrokenPin, DatasnapError
 from datasnap.ml.code import checkout
 from datasnap.ml.load import differences, locate
 from datasnap.ml.pins import (
@@ -107,19 +107,23 @@ def plan_updates(files: Iterable[Path], open_: Callable[[Pinned], Repository]) -
     do not get two snapshots of a branch that moves meanwhile.
 
     Raises:
-        UnknownName: a ref or a table is gone. As `read_pins`.
+        BrokenPin: a pin cannot be moved: its ref, table or repository is gone. As `read_pins`.
     """
     repositories: dict[str | None, Repository] = {}
     newest: dict[tuple[str, str], Snapshot] = {}
     moves = []
     for pinned in (pinned for file in files for pinned in read_pins(file)):
-        if pinned.place not in repositories:
-            repositories[pinned.place] = open_(pinned)
-        repository = repositories[pinned.place]
-        at = repository.url, _followed(pinned, repository)
-        if at not in newest:
-            newest[at] = repository.snapshot(at[1])
-        moves.append(_plan(pinned, repository, newest[at]))
+        try:
+            if pinned.place not in repositories:
+                repositories[pinned.place] = open_(pinned)
+            repository = repositories[pinned.place]
+            at = repository.url, _followed(pinned, repository)
+            if at not in newest:
+                newest[at] = repository.snapshot(at[1])
+            moves.append(_plan(pinned, repository, newest[at]))
+        except DatasnapError as error:
+            message = f"cannot move what {pinned.where} pins: {error.message}"
+            raise BrokenPin(message, hint=error.hint) from error
     return moves
 
 
@@ -174,7 +178,7 @@ def _followed(pinned: Pinned, repository: Repository) -> str:
     pin = pinned.pin
     located = locate(repository, pin.snapshot)
     if not pin.ref and located is None:
-        raise UnknownName("ref", pin.snapshot[:12], where=f"(pinned by {pinned.where})")
+        raise BrokenPin(f"it follows no ref, and {pin.snapshot[:12]} is not in {repository.url}")
     return pin.ref or (located.id.hex() if located else "")
 
 

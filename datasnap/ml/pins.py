@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from datasnap.errors import BadInput, UnknownName, UsageError
+from datasnap.errors import BadInput, RepositoryNotFound, UnknownName, UsageError
 from datasnap.ml.configs import Block, ConfigFile, is_config
 from datasnap.places import FOLDER, open_repository
 
@@ -67,6 +67,11 @@ class Pinned(NamedTuple):
     pin: Pin
 
     @property
+    def is_somewhere(self) -> bool:
+        """Whether it stands in a config, or has a name at least."""
+        return bool(self.file or self.name)
+
+    @property
     def where(self) -> str:
         """How to name it in a message."""
         named = [self.name] if self.name else []
@@ -91,7 +96,20 @@ class Pinned(NamedTuple):
         Raises:
             RepositoryNotFound: it is not there.
         """
-        return open_repository(self.place)
+        return self.opened(open_repository)
+
+    def opened(self, open_: Callable[[str | None], Repository]) -> Repository:
+        """The same, opened in another way, which may know better where it is."""
+        try:
+            return open_(self.place)
+        except RepositoryNotFound as error:
+            if self.place is None:
+                raise
+            by = "DATASNAP_REPO" if os.environ.get("DATASNAP_REPO") else f"repo of {self.where}"
+            raise RepositoryNotFound(
+                error.message,
+                hint=f"Correct {by}; or name another for now: DATASNAP_REPO=PLACE",
+            ) from error
 
 
 def read_pins(file: Path) -> list[Pinned]:
@@ -126,8 +144,10 @@ def _pins(file: Path) -> bool:
     """Whether a file is a config that pins something, or would if it could be read."""
     try:
         data = file.read_bytes() if file.stat().st_size < _MAX_CONFIG else b""
-    except OSError:
+    except FileNotFoundError:  # a link that leads nowhere
         return False
+    except OSError:  # nobody knows what is in it
+        return True
     if b"datasnap" not in data or b"snapshot" not in data:
         return False
     try:

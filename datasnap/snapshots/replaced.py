@@ -1,7 +1,7 @@
 """Snapshots that a purge replaced: their IDs, kept in configs and logs, stand for what is left.
 
-    replaced    msgpack: [[operation, table, who, time, old IDs, new IDs], …], a row for each
-                step of a purge, oldest first; the IDs are 32 bytes each, one after the other
+    replaced    msgpack: [[operation, table, who, time, old IDs, new IDs, table IDs], …], a row for
+                each step of a purge, oldest first; the IDs are 32 bytes each, one after the other
 
 It changes by compare-and-swap, and no ID is ever replaced twice: so two purges at once cannot both
 say what became of a snapshot. What replaced one may itself be replaced later.
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from datasnap.errors import Conflict, CorruptData, SnapshotReplaced
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import ObjectId, SnapshotId, TableId
 from datasnap.storage import Backend
 
 REPLACED = "replaced"
@@ -34,6 +34,8 @@ class Replacing(msgspec.Struct, frozen=True, array_like=True):
         table: from which rows were removed.
         time: microseconds since 1970, by the store's clock.
         old, new: the IDs of snapshots, and of those that took their places.
+        tables: the IDs that the table had in the old ones, by which a pin of it is known to be
+            whole; zeros: it had none. Empty: nobody noted them.
     """
 
     operation: str
@@ -42,20 +44,27 @@ class Replacing(msgspec.Struct, frozen=True, array_like=True):
     time: int
     old: bytes
     new: bytes
+    tables: bytes = b""
 
     @classmethod
     def of(
         cls,
         snapshots: Mapping[SnapshotId, SnapshotId],
+        versions: Mapping[SnapshotId, TableId],
         *,
         operation: str,
         table: str,
         who: str,
         time: int,
     ) -> Replacing:
-        """A step that replaces snapshots."""
+        """A step that replaces snapshots.
+
+        Args:
+            versions: of the table, that the old ones have.
+        """
         old, new = b"".join(snapshots), b"".join(snapshots.values())
-        return cls(operation, table, who, time, old, new)
+        tables = b"".join(versions.get(id, bytes(_ID_BYTES)) for id in snapshots)
+        return cls(operation, table, who, time, old, new, tables)
 
 
 class Replacement(NamedTuple):
@@ -81,7 +90,7 @@ class Replaced:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._known: dict[SnapshotId, tuple[SnapshotId, Replacing]] | None = None
+        self._known: dict[SnapshotId, _Step] | None = None
 
     def refresh(self) -> None:
         """Read anew what was replaced.
@@ -103,8 +112,21 @@ class Replaced:
         known = self._known or {}
         new, by, steps = id, None, 0
         while new in known and steps <= len(known):
-            (new, by), steps = known[new], steps + 1
+            (new, by, _), steps = known[new], steps + 1
         return Replacement(id, new, by) if by else None
+
+    def former(self, id: SnapshotId, table: str, now: TableId) -> TableId | None:
+        """The ID that a table had in a snapshot that was replaced; None: nobody noted it.
+
+        Args:
+            now: its ID in what stands for the snapshot, as last read.
+        """
+        known, steps = self._known or {}, 0
+        while id in known and steps <= len(known):
+            (id, by, version), steps = known[id], steps + 1
+            if by.table == table:  # no other step changes it
+                return version
+        return now
 
     def starting(self, digits: str) -> list[SnapshotId]:
         """Replaced snapshots whose IDs begin with some digits; read anew."""
@@ -139,19 +161,31 @@ def _read(backend: Backend) -> tuple[tuple[Replacing, ...], str | None]:
         steps = msgspec.msgpack.decode(found.data, type=tuple[Replacing, ...])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptData(f"the list of replaced snapshots is unreadable: {error}") from error
-    if any(len(s.old) != len(s.new) or len(s.old) % _ID_BYTES for s in steps):
+    if any(
+        len(s.old) != len(s.new) or len(s.old) % _ID_BYTES or len(s.tables) not in (0, len(s.old))
+        for s in steps
+    ):
         raise CorruptData("the list of replaced snapshots is unreadable: an ID is cut off")
     return steps, found.version
 
 
-def _by_old(steps: Sequence[Replacing]) -> dict[SnapshotId, tuple[SnapshotId, Replacing]]:
-    return {
-        old: (new, step)
-        for step in steps
-        for old, new in zip(_ids(step.old), _ids(step.new), strict=True)
-    }
+class _Step(NamedTuple):
+    """What took a snapshot's place, and which version of the step's table it had itself."""
+
+    new: SnapshotId
+    by: Replacing
+    version: TableId | None
 
 
-def _ids(joined: bytes) -> list[SnapshotId]:
-    starts = range(0, len(joined), _ID_BYTES)
-    return [SnapshotId(ObjectId(joined[at : at + _ID_BYTES])) for at in starts]
+def _by_old(steps: Sequence[Replacing]) -> dict[SnapshotId, _Step]:
+    found = {}
+    for step in steps:
+        versions = _ids(step.tables) or [None] * (len(step.old) // _ID_BYTES)
+        for old, new, version in zip(_ids(step.old), _ids(step.new), versions, strict=True):
+            table = None if version is None else TableId(version)
+            found[SnapshotId(old)] = _Step(SnapshotId(new), step, table)
+    return found
+
+
+def _ids(joined: bytes) -> list[ObjectId]:
+    return [ObjectId(joined[at : at + _ID_BYTES]) for at in range(0, len(joined), _ID_BYTES)]

@@ -32,11 +32,11 @@ def test_a_config_is_pinned_checked_and_updated(work: Shell) -> None:
 
     work("update", "rides", "x = x + 1", "--where", "id = 2", "-m", "more")
     assert "behind    train.yaml: 1 snapshot behind main" in work("pin", "--check", code=1)
-    assert work.errors.startswith("error: the pin cannot stay as it is")
+    assert work.errors.startswith("error: the pin is not up to date, or broken")
     _, row = work("pin", "--update").splitlines()
     newest = datasnap.open(work.folder).snapshot("main").id
     assert re.split(r"\s{2,}", row.strip()) == [
-        *("train.yaml", "rides", "main", f"{snapshot[:12]} → {newest[:12]}", "~1 rows")
+        *("train.yaml", "rides", "main", f"{snapshot[:12]} → {newest[:12]}", "~1 row")
     ]
     assert "is the newest" in work("pin", "--update", "train.yaml")
     assert newest in file.read_text()
@@ -104,4 +104,24 @@ def test_wrong_usage_is_one_line(work: Shell) -> None:
     assert "unknown ref 'mian'" in work.fails("pin", "a.yaml", "-t", "rides", "-r", "mian")
     assert not (work.folder / "a.yaml").exists()
     (work.folder / "a.yaml").write_text("lr: 1\n")
-    assert "pins nothing" in work.fails("pin", "a.yaml", "--check")
+    assert "broken    a.yaml: a.yaml pins nothing" in work("pin", "a.yaml", "--check", code=1)
+
+
+def test_a_config_that_is_broken_keeps_nobody_from_the_others(work: Shell) -> None:
+    for name in ("a.yaml", "b.yaml", "c.yaml"):
+        work("pin", name, "-t", "rides")
+    work("update", "rides", "x = x + 1", "--where", "id = 2", "-m", "more")
+    (work.folder / "a.yaml").write_text("<<<<<<<\n" + (work.folder / "a.yaml").read_text())
+    config = work.folder / "c.yaml"
+    config.write_text(config.read_text().replace("ref: main", "ref: mian"))
+    said = [line.split()[:2] for line in work("pin", "--check", code=1).splitlines()]
+    assert said == [["broken", "a.yaml:"], ["behind", "b.yaml:"], ["missing", "c.yaml:"]]
+    assert "3 of 3 pins not up to date" in work.errors
+    # Of all three at once, none would be moved.
+    assert "`datasnap pin --update b.yaml`" in work.errors
+    assert "a.yaml cannot be read" in work.fails("pin", "--update")
+    failed = work.fails("pin", "--update", "b.yaml", "c.yaml")
+    assert "cannot move what c.yaml pins: unknown ref 'mian'" in failed
+    config.write_text(config.read_text().replace("repo: .", "repo: elsewhere"))
+    assert "Correct repo of c.yaml" in work.fails("pin", "--update", "c.yaml")
+    assert "Take the newest" not in work.fails("pin", "--check", "c.yaml")

@@ -251,3 +251,12 @@ def test_aliases_of_aliases_take_no_time(tmp_path: Path) -> None:
     config = ConfigFile(file)
     config.put((), VALUES)
     assert config.block == VALUES
+
+
+def test_where_null_stood_no_space_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("datasnap: null \nlr: 1\n")
+    config = ConfigFile(file)
+    config.put((), {"table": "rides"})
+    config.save()
+    assert file.read_text() == "datasnap:\n  table: rides\nlr: 1\n"

@@ -21,7 +21,9 @@ from datasnap.errors import (
 )
 from datasnap.lifecycle.policy import Policy
 from datasnap.ml import resolvers
+from datasnap.ml.pincheck import check_pins
 from datasnap.ml.pinning import pin_table
+from datasnap.ml.pins import Pinned
 from datasnap.repository import Repository
 
 from ..conftest import write
@@ -122,7 +124,7 @@ def test_an_id_that_was_changed_alone_is_an_error_that_says_what_differs(
 def test_a_table_that_was_never_there_is_told_by_what_is(config: Path) -> None:
     pinned = datasnap.load(config)
     config.write_text(config.read_text().replace(pinned.id, "ab" * 32))
-    with pytest.raises(BrokenPin, match="there are 3 rows of id, fare"):
+    with pytest.raises(BrokenPin, match="there: 3 rows of id, fare"):
         datasnap.load(config)
 
 
@@ -157,6 +159,31 @@ def test_what_a_purge_left_is_loaded_with_a_notice(config: Path, repo: Repositor
     with pytest.warns(SnapshotReplaced, match="rows of 'rides' were erased"):
         table = datasnap.load(config)
     assert table.to_arrow()["id"].to_pylist() == [1, 3]
+
+
+def test_what_a_purge_left_is_still_known_by_both_ids(config: Path, repo: Repository) -> None:
+    pinned, text = datasnap.load(config), config.read_text()
+    pin_table(repo, config, "zones", ref="main~1", name="zones")
+    both = config.read_text()
+    repo.purge("rides", "id = 2")
+    repo.purge("rides", "id = 3")
+    config.write_text(text)
+    with pytest.warns(SnapshotReplaced):
+        left = datasnap.load(config)
+    assert left.to_arrow()["id"].to_pylist() == [1]
+    wrong = text.replace(pinned.id, "ab" * 32), text.replace("table: rides", "table: zones")
+    for edited in wrong:
+        config.write_text(edited)
+        with pytest.raises(BrokenPin, match="is not the one that is pinned"):
+            datasnap.load(config)
+        assert [found.status for found in check_pins([config], Pinned.open)] == ["different"]
+    # A table of which nothing was purged has the ID that it had.
+    config.write_text(both)
+    with pytest.warns(SnapshotReplaced):
+        assert datasnap.load(config, table="zones").row_count == 1
+    config.write_text(text.replace(pinned.id, left.id))
+    with pytest.warns(SnapshotReplaced):
+        assert datasnap.load(config).id == left.id
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import UnknownName, UsageError
+from datasnap.errors import BrokenPin, UsageError
 from datasnap.lifecycle.policy import Policy
 from datasnap.ml.configs import ConfigFile
 from datasnap.ml.pincheck import Checked, check_pins
@@ -114,7 +114,7 @@ def test_an_update_that_cannot_be_planned_changes_nothing(repo: Repository, file
     before = file.read_text()
     write(repo, "rides", SECOND, key="id")
     repo.delete_branch("exp")
-    with pytest.raises(UnknownName, match="exp"):
+    with pytest.raises(BrokenPin, match=f"zones of {file} pins: unknown ref 'exp'"):
         update(file)
     assert file.read_text() == before
 

@@ -101,7 +101,7 @@ def _insert(text: str, parent: Node, key: Node, path: tuple[str, ...], value: st
         column, at = parent.start_mark.column if parent is not None else 0, len(text)
     elif _is_empty(parent):
         column = key.start_mark.column + step
-        text = text[: parent.start_mark.index] + text[parent.end_mark.index :]  # it may say null
+        text = _without(text, parent.start_mark.index, parent.end_mark.index)  # it may say null
         at = _line_end(text, text.index(":", key.end_mark.index))
     else:
         column, at = parent.start_mark.column, _line_end(text, _end(parent))
@@ -112,6 +112,14 @@ def _insert(text: str, parent: Node, key: Node, path: tuple[str, ...], value: st
         before += newline  # a blank line before the block
     lines = [f"{' ' * (column + d * step)}{_scalar(name)}:" for d, name in enumerate(path)]
     return before + newline.join(lines) + f" {_scalar(value)}{newline}" + text[at:]
+
+
+def _without(text: str, start: int, end: int) -> str:
+    """The text without what stands there; and without spaces before it, where its line ends."""
+    before, after = text[:start], text[end:]
+    if start < end and not after.partition("\n")[0].strip():
+        before, after = before.rstrip(" "), after.lstrip(" ")
+    return before + after
 
 
 def _insert_in_braces(text: str, parent: Node, path: tuple[str, ...], value: str) -> str:
