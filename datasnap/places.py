@@ -49,18 +49,27 @@ def open_repository(location: str | os.PathLike[str] | None = None) -> Repositor
     """Open a repository.
 
     Args:
-        location: as for `init`; None: $DATASNAP_REPO, else the nearest `.datasnap/` from the
-            working directory upward.
+        location: as for `init`; None: see `default_place`.
 
     Raises:
         RepositoryNotFound: there is none.
         UnsupportedFormat: it was made by a newer datasnap.
     """
-    location = location or os.environ.get("DATASNAP_REPO") or None
-    place = _search() if location is None else _inside(os.fspath(location))
+    place = _inside(os.fspath(location)) if location else default_place()
     backend = open_backend(place)
     _check_format(backend)
     return Repository(backend)
+
+
+def default_place() -> str:
+    """The place of the repository that is meant where none is named: $DATASNAP_REPO, else the
+    nearest `.datasnap/` from the working directory upward.
+
+    Raises:
+        RepositoryNotFound: there is none.
+    """
+    location = os.environ.get("DATASNAP_REPO")
+    return _inside(location) if location else _search()
 
 
 def _inside(location: str) -> str:
@@ -68,9 +77,12 @@ def _inside(location: str) -> str:
     path = location.removeprefix("file://")
     if "://" in path:
         return path
-    folder = Path(path).expanduser()
-    if folder.name == FOLDER or (folder / _FORMAT_FILE).is_file():
-        return str(folder)
+    try:
+        folder = Path(path).expanduser()
+        if folder.name == FOLDER or (folder / _FORMAT_FILE).is_file():
+            return str(folder)
+    except (OSError, RuntimeError) as error:  # a name that is too long; a user that is not there
+        raise RepositoryNotFound(f"there can be no repository at {location}: {error}") from error
     return str(folder / FOLDER)
 
 
