@@ -166,6 +166,10 @@ def _name(author: str) -> str:
     return author.partition(" <")[0]
 
 
+class RunIncomplete(UserWarning):
+    """Something of a run is not recorded, or what it read is not held."""
+
+
 class SnapshotReplaced(UserWarning):
     """A snapshot that a purge replaced was asked for, and its successor is given instead.
 

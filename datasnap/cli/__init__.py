@@ -52,8 +52,8 @@ def run() -> None:
 
 @contextmanager
 def _noting() -> Iterator[None]:
-    """Print what a user should know of a snapshot that was replaced, each once."""
-    from datasnap.errors import SnapshotReplaced
+    """Print what a user should know, of a snapshot that was replaced or a run, each once."""
+    from datasnap.errors import RunIncomplete, SnapshotReplaced
 
     others, said = warnings.showwarning, set[str]()
 
@@ -65,7 +65,7 @@ def _noting() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if not issubclass(category, SnapshotReplaced):
+        if not issubclass(category, (SnapshotReplaced, RunIncomplete)):
             others(message, category, filename, lineno, file, line)
         elif str(message) not in said:
             said.add(str(message))
@@ -73,6 +73,7 @@ def _noting() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", SnapshotReplaced)
+        warnings.simplefilter("always", RunIncomplete)
         warnings.showwarning = show
         yield
 

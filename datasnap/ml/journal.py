@@ -132,13 +132,19 @@ class Which(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Adds notes to a run's folder, for this process and those forked from it."""
+    """Adds notes to a run's folder, for this process and those forked from it.
+
+    Attributes:
+        held: places of repositories with the snapshots in them that were pinned for the run, as far
+            as that could be done, by this process or one that it was forked from.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process = 0
         self._file = -1
         self._seen: dict[Read, None] = {}
+        self.held: set[tuple[str, str]] = set()
 
     @property
     def which(self) -> Which | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -133,11 +133,17 @@ def _less(table: pa.Table, stored: pa.Table) -> pa.Table:
     """Rows of a table that are not stored yet."""
     import pyarrow as pa
 
-    there = Counter(map(repr, stored.to_pylist()))
+    there = Counter(map(_alike, stored.to_pylist()))
     missing = []
     for row in table.to_pylist():
-        if there[repr(row)]:
-            there[repr(row)] -= 1
+        if there[_alike(row)]:
+            there[_alike(row)] -= 1
         else:
             missing.append(row)
     return pa.Table.from_pylist(missing, schema=table.schema)
+
+
+def _alike(row: Mapping[str, object]) -> str:
+    """The same for a row that was stored and as it would be now: what could not be pinned then may
+    be so by now, or the other way round."""
+    return repr({name: value for name, value in row.items() if name != "unpinned"})

@@ -21,11 +21,16 @@ def plain_params(params: object) -> dict[str, object]:
             config; or the path of a YAML, TOML or JSON file.
 
     Raises:
-        UsageError: it has no names, or one twice. BadInput: of a file.
+        UsageError: it has no names, or one twice, or no end. BadInput: of a file.
     """
     if isinstance(params, str | Path):
         return read_params(Path(params))
-    made = _plain(params)
+    try:
+        made = _plain(params)
+    except RecursionError:
+        raise UsageError(
+            "the parameters are nested too deep: one of them may hold itself"
+        ) from None
     if not isinstance(made, dict):
         raise UsageError(f"parameters have names: give a dict, not {type(params).__name__}")
     return made

@@ -3,7 +3,7 @@
 `$DATASNAP_RUN` names the folder of the run that is active; subprocesses inherit it, workers of
 `multiprocessing` too. Every process notes what it reads in a file of its own in that folder, and
 the process that the run belongs to collects them (`datasnap.ml.recording`). So a worker writes one
-line to the local disk, and never to the repository.
+line to the local disk; and to the repository the pin of a snapshot that it is the first to read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _from_environment() -> Journal | None:
 #: Where the active run's reads are noted; None: no run is active.
 _journal: Journal | None = _from_environment()
 #: Called once for each new read, in the process that the run belongs to.
-_told: Callable[[], None] | None = None
+_told: Callable[[Read], None] | None = None
 #: Called before the active run ends in this process.
 _before_end: list[Callable[[], None]] = []
 
@@ -55,8 +55,9 @@ def note_read(
     *,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Note that rows of a table were handed out, and the tables that a filter of it asked.
-    Nothing is done when no run is active, nor when this process has noted the same before.
+    """Note that rows of a table are about to be handed out, and the tables that a filter of it
+    asks; the snapshot is held from then on. Nothing is done when no run is active, nor when this
+    process has noted the same before.
 
     Args:
         snapshot: its ID, as 64 hex digits; "": it is not known.
@@ -75,8 +76,24 @@ def note_read(
     if details and details.get("where"):
         for name, id in _asked(repository, snapshot, str(details["where"])).items():
             _journal.note(Read(repository.url, snapshot, name, id, None, _BY_FILTER))
+    _hold(_journal, repository, snapshot)
     if _told is not None:
-        _told()
+        _told(read)
+
+
+def _hold(journal: Journal, repository: Repository, snapshot: str) -> None:
+    """Pin a snapshot for the run, unless this process has done so. Where that fails, whoever
+    records the run tries again, and says it."""
+    key = repository.url, snapshot
+    if not snapshot or key in journal.held:
+        return
+    which = journal.which
+    if which is not None:  # the run goes on
+        from datasnap.ml.holding import hold
+
+        with suppress(Exception):  # a training is not to end because of its record
+            hold(repository, which.run, snapshot)
+    journal.held.add(key)
 
 
 def _asked(repository: Repository, snapshot: str, where: str) -> dict[str, str]:
@@ -117,7 +134,7 @@ def ending() -> None:
             warnings.warn(f"not all that was read is noted: {error}", stacklevel=3)
 
 
-def activate(journal: Journal | None, told: Callable[[], None] | None = None) -> None:
+def activate(journal: Journal | None, told: Callable[[Read], None] | None = None) -> None:
     """Let a run be the active one from here on, in this process and those that it starts; None:
     no run is.
 

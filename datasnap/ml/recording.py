@@ -2,7 +2,8 @@
 
 One process, the one that began the run, writes all of it: a row when the run begins, so that a
 crash leaves a trace; then in batches what was noted since; and a row with how it ended. What a run
-read is pinned before the record says that it was read.
+read is pinned before the record says that it was read (`datasnap.ml.holding`); where that cannot be
+done, the record says why.
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ import secrets
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from threading import RLock
 from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
 
-from datasnap.errors import DatasnapError, PrunedSnapshot, RefExists
+from datasnap.errors import DatasnapError, RunIncomplete
 from datasnap.ml import tables
 from datasnap.ml.environment import Environment
+from datasnap.ml.holding import hold
 from datasnap.ml.journal import (
     Collector,
     Elsewhere,
@@ -36,11 +36,8 @@ from datasnap.ml.journal import (
     Parameters,
     Read,
 )
-from datasnap.ml.records import pin_name
 from datasnap.places import open_repository
 from datasnap.snapshots.held import real_place
-from datasnap.snapshots.objects import ObjectId, SnapshotId
-from datasnap.snapshots.reflog import Why
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -52,6 +49,8 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _MOST_WAIT = 15.0
 #: Seconds between two batches at least.
 _LEAST_WAIT = 1.0
+#: Digits of an ID in a message.
+_SHORT = 12
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 Row = dict[str, object]
@@ -113,6 +112,7 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.reads: dict[Read, None] = {}
         self.failure = ""
+        self._unpinned: dict[tuple[str, str], str] = {}
         self._collector = Collector(journal.folder)
         self._process = os.getpid()
         self._lock = RLock()
@@ -120,8 +120,15 @@ class Recorder:
         self._sequence = sequence
         self._written = time.monotonic() - _LEAST_WAIT
 
-    def told(self) -> None:
-        """This process has read something new."""
+    def told(self, read: Read) -> None:
+        """This process reads something new. The first of a snapshot is written at once."""
+        if _key(_local(read, self._repository)) in self._unpinned:
+            self.collect()
+        else:
+            self.write()
+
+    def collect(self) -> None:
+        """Write what was noted, unless that was done just now."""
         self._write_after(_LEAST_WAIT)
 
     def maybe_write(self) -> None:
@@ -137,7 +144,7 @@ class Recorder:
             self._write()
         except Exception as error:
             if not self._warned:
-                warnings.warn(f"run {self._id} cannot be recorded now: {error}", stacklevel=3)
+                self._warn(f"cannot be recorded now: {error}")
             self._warned = True
         self._written = time.monotonic()
 
@@ -152,7 +159,7 @@ class Recorder:
         except (DatasnapError, OSError):
             raise
         except Exception as error:  # something that was noted is at fault, and not how it ended
-            warnings.warn(f"run {self._id} was not recorded whole: {error}", stacklevel=3)
+            self._warn(f"was not recorded whole: {error}")
             self._keep([ended])
 
     def rows(self, notes: Sequence[Note]) -> dict[str, pa.Table]:
@@ -161,11 +168,12 @@ class Recorder:
         metrics.sort(key=lambda metric: metric.time)  # of several processes
         self.metrics.update((metric.name, float(metric.value)) for metric in metrics)
         reads = self._new_reads(notes)
-        for read in reads:
-            self._pin(read)
+        unpinned = [self._pin(read) for read in reads]
         rows: dict[str, list[Row]] = {
             tables.METRICS: [_metric_row(self._id, metric) for metric in metrics],
-            tables.READS: [_read_row(self._id, read) for read in reads],
+            tables.READS: [
+                _read_row(self._id, read, why) for read, why in zip(reads, unpinned, strict=True)
+            ],
         }
         if changed := self._changes(notes):
             self._sequence += 1
@@ -189,6 +197,7 @@ class Recorder:
                 self._busy = False
 
     def _keep(self, notes: Sequence[Note]) -> None:
+        known = set(self._unpinned)
         rows = self.rows(notes)
         if rows:
             tables.add(
@@ -196,7 +205,13 @@ class Recorder:
                 lambda tx: {**rows, **environments(self._repository, notes)},
                 f"run {self._id}: {_said(rows)}",
             )
-        self.reads.update(dict.fromkeys(self._new_reads(notes)))
+        reads = self._new_reads(notes)
+        self.reads.update(dict.fromkeys(reads))
+        for read in {_key(read): read for read in reads if _key(read) not in known}.values():
+            if why := self._unpinned[_key(read)]:
+                where = f" in {read.repository}" if read.repository else ""
+                what = f"{read.table}@{read.snapshot[:_SHORT]}{where}"
+                self._warn(f"read {what}, which cannot be pinned, so it may be lost: {why}")
 
     def _new_reads(self, notes: Sequence[Note]) -> list[Read]:
         found = (_local(note, self._repository) for note in notes if isinstance(note, Read))
@@ -222,31 +237,30 @@ class Recorder:
             changed["error"] = self.failure
         return changed
 
-    def _pin(self, read: Read) -> None:
-        """Hold the snapshot. Where that cannot be done (it was pruned meanwhile; another
-        repository may only be read) the run is recorded all the same."""
-        if not read.snapshot:
-            return
-        if read.repository:
-            with suppress(DatasnapError):
-                pin_read(open_repository(read.repository), self._id, read.snapshot)
-        else:
-            with suppress(PrunedSnapshot):
-                pin_read(self._repository, self._id, read.snapshot)
+    def _pin(self, read: Read) -> str:
+        """Hold the snapshot, should the process that read it have failed to; why that cannot be
+        done: it was pruned meanwhile, or another repository may only be read. The run is recorded
+        all the same."""
+        key = _key(read)
+        if key not in self._unpinned:
+            self._unpinned[key] = self._why_unpinned(read) if read.snapshot else ""
+        return self._unpinned[key]
+
+    def _why_unpinned(self, read: Read) -> str:
+        try:
+            of = open_repository(read.repository) if read.repository else self._repository
+            hold(of, self._id, read.snapshot)
+        except (DatasnapError, OSError) as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"run {self._id} {what}", RunIncomplete, stacklevel=4)
 
 
-def pin_read(repository: Repository, run: str, snapshot: str) -> None:
-    """Hold a snapshot for a run that read it, or what a purge has put in its place."""
-    repository.replaced.refresh()
-    id = repository.replaced.current(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
-    for number in count(1):
-        name = pin_name(run, number)
-        while (ref := repository.refs.read("pin", name)) is None:
-            with suppress(RefExists):  # of another process: looked at again
-                repository.refs.create("pin", name, id, Why(tables.VERB, f"read by run {run}"))
-                return
-        if ref.snapshot == id:
-            return
+def _key(read: Read) -> tuple[str, str]:
+    """What is pinned for a read."""
+    return read.repository, read.snapshot
 
 
 def _local(read: Read, repository: Repository) -> Read:
@@ -302,7 +316,7 @@ def _time(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
 
 
-def _read_row(run: str, read: Read) -> Row:
+def _read_row(run: str, read: Read, unpinned: str) -> Row:
     return {
         "run": run,
         "repository": read.repository,
@@ -311,4 +325,5 @@ def _read_row(run: str, read: Read) -> Row:
         "table_id": read.table_id,
         "columns": read.columns,
         "details": read.details or None,
+        "unpinned": unpinned or None,
     }

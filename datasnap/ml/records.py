@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
+from datasnap.ml.holding import release
 
 # Arrow is imported where runs are read: `import datasnap.repository` must stay light.
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class RunRead(msgspec.Struct, frozen=True):
         snapshot, table_id: 64 hex digits; snapshot "": it is not known.
         columns: None: all, or it is not known.
         details: what else the reader said of it: a filter, a split, what loaders handed out.
+        unpinned: why the snapshot could not be pinned for the run; "": it was.
     """
 
     run: str
@@ -43,6 +45,7 @@ class RunRead(msgspec.Struct, frozen=True):
     table_id: str
     columns: tuple[str, ...] | None
     details: dict[str, object]
+    unpinned: str = ""
 
 
 @dataclass(frozen=True)
@@ -249,20 +252,6 @@ def remove_run(repository: Repository, run: str, *, force: bool = False) -> RunR
     return record
 
 
-def pin_name(run: str, number: int = 1) -> str:
-    """The name of the pin that holds a run's snapshot; of the second one and so on with its
-    number."""
-    return f"run/{run}" if number == 1 else f"run/{run}/{number}"
-
-
-def release(repository: Repository, run: str) -> None:
-    """Let go of the snapshots that a run read."""
-    number = 1
-    while repository.refs.read("pin", pin_name(run, number)):
-        repository.unpin(pin_name(run, number))
-        number += 1
-
-
 def _records(
     repository: Repository, ids: Collection[str] | None, at: SnapshotId | None
 ) -> list[RunRecord]:
@@ -281,7 +270,8 @@ def _records(
     reads: dict[str, list[RunRead]] = {}
     for row in _of_runs(tables.read(repository, tables.READS, at=at), ids).to_pylist():
         details = msgspec.json.decode(row["details"] or "{}")
-        read = msgspec.convert({**row, "details": details}, RunRead)
+        unpinned = row["unpinned"] or ""
+        read = msgspec.convert({**row, "details": details, "unpinned": unpinned}, RunRead)
         reads.setdefault(read.run, []).append(read)
     saved: dict[str, list[Artifact]] = {}
     for artifact in artifacts(repository, ids, at=at):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Self, SupportsFloat, SupportsIndex
 
 import msgspec
 
-from datasnap.errors import UsageError
+from datasnap.errors import RunIncomplete, UsageError
 from datasnap.ml import artifacts, reads
 from datasnap.ml.artifacts import Artifact
 from datasnap.ml.code import this_code, working_folder
@@ -125,6 +125,11 @@ class Run:
             command: what it runs; None: this program.
             called: its name as long as nobody gives it another.
         """
+        if not isinstance(name, str):
+            raise UsageError(
+                f"the name of a run is a text, not {type(name).__name__}",
+                hint="As in: datasnap.run('rides-gbm', params={'lr': 0.1})",
+            )
         self._called = called
         self.id, self.name = "", plain_text(name)
         self._params = plain_params(params) if params is not None else {}
@@ -153,7 +158,8 @@ class Run:
             if error is None:
                 raise
             # What went wrong in the block is what matters.
-            warnings.warn(f"run {self.id} was not recorded to its end: {failed}", stacklevel=2)
+            said = f"run {self.id} was not recorded to its end: {failed}"
+            warnings.warn(said, RunIncomplete, stacklevel=2)
 
     @property
     def repository(self) -> Repository:
@@ -243,13 +249,13 @@ class Run:
             name: None: its own.
 
         Raises:
-            BadInput: it cannot be read. UsageError: the run is not active.
+            BadInput: it cannot be read. UsageError: the run is not active; that is no path.
         """
-        return self._save(Path(path), name, model=False)
+        return self._save(path, name, model=False)
 
     def save_model(self, path: str | os.PathLike[str], name: str | None = None) -> Artifact:
         """The same for the model that the run made: `datasnap trace` finds the run by it."""
-        return self._save(Path(path), name, model=True)
+        return self._save(path, name, model=True)
 
     def finish(
         self, status: Ending | None = None, *, error: str = "", exit_code: int | None = None
@@ -293,7 +299,7 @@ class Run:
     def collect(self) -> None:
         """Write what was noted so far, by subprocesses too, if that has waited long enough."""
         if self._recorder:
-            self._recorder.told()
+            self._recorder.collect()
 
     def _begin(self) -> None:
         repository = self.repository
@@ -350,10 +356,16 @@ class Run:
             self._recorder.write()
         return self._recorder
 
-    def _save(self, path: Path, name: str | None, *, model: bool) -> Artifact:
+    def _save(self, path: str | os.PathLike[str], name: str | None, *, model: bool) -> Artifact:
         self._check_active()
-        name = name or path.resolve().name
-        return artifacts.save(self.repository, self.id, path, name, model=model)
+        for what, given, kinds in (("path", path, str | os.PathLike), ("name", name, str | None)):
+            if not isinstance(given, kinds):
+                raise UsageError(
+                    f"{given!r} is no {what}", hint="As in: run.save_model('model.bin')"
+                )
+        # Its own name, not that of what a link leads to; "." has none.
+        name = name or os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119
+        return artifacts.save(self.repository, self.id, Path(path), name, model=model)
 
     def _note(self, note: Note) -> None:
         self._check_active().note(note)

@@ -1,9 +1,15 @@
-"""Runs as a table for SQL: parameters and metrics as structs, so that `params.lr` is a number."""
+"""Runs as a table for SQL: parameters and metrics as structs, so that `params.lr` is a number.
+
+SQL does not tell lr from LR. Where no run has both they are one column; where a run has, each has
+one of its own, and the second is called LR_1, as DuckDB would.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -75,13 +81,25 @@ def _numbers(rows: Sequence[Mapping[str, float]]) -> pa.Array:
 
 
 def _columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
-    """Values by name. Names that SQL cannot tell apart, lr and LR, are one."""
+    """Values by name, as SQL can tell them apart; see the module."""
+    counts = (Counter(map(str.lower, row)) for row in rows)
+    apart = {name for each in counts for name, times in each.items() if times > 1}
     columns: dict[str, tuple[str, list[object]]] = {}
     for number, row in enumerate(rows):
         for name, value in row.items():
-            _, column = columns.setdefault(name.lower(), (name, [None] * len(rows)))
+            key = name if name.lower() in apart else name.lower()
+            _, column = columns.setdefault(key, (name, [None] * len(rows)))
             column[number] = value
-    return dict(columns.values())
+    names: set[str] = set()
+    return {_another(name, names): column for name, column in columns.values()}
+
+
+def _another(name: str, taken: set[str]) -> str:
+    """A name that is not taken: itself, or with a number after it; it is taken then."""
+    numbered = (f"{name}_{number}" for number in count(1))
+    found = next(each for each in chain([name], numbered) if each.lower() not in taken)
+    taken.add(found.lower())
+    return found
 
 
 def _nested(values: Sequence[object]) -> pa.Array:

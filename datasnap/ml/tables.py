@@ -90,6 +90,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "table_id": pa.string(),
             "columns": pa.list_(pa.string()),
             "details": pa.string(),
+            # Why the snapshot could not be pinned.
+            "unpinned": pa.string(),
         }
     ),
     ENVIRONMENTS: pa.schema({"environment": pa.string(), "content": pa.string()}),
@@ -195,9 +197,7 @@ def read(
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def manifest_of(
-    repository: Repository, name: str, *, at: SnapshotId | None = None
-) -> Table | None:
+def manifest_of(repository: Repository, name: str, *, at: SnapshotId | None = None) -> Table | None:
     """The manifest of one of the tables in a snapshot, or as it is now; None: there is none."""
     if at is None:
         ref = repository.refs.read("run", REF)

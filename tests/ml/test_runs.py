@@ -55,6 +55,8 @@ def test_a_run_is_there_with_all_that_it_was(rides_repo: Repository, tmp_path: P
         run.log({"auc": 0.5, "loss": 2}, step=1)
         run.log({"auc": 0.9}, step=2)
         saved = run.save_model(model)
+        (tmp_path / "latest.bin").symlink_to(model)
+        linked = run.save("latest.bin")
     (record,) = rides_repo.runs()
     assert rides_repo.run_record(run.id) == record
     assert (record.id, record.name, record.status, record.error) == (run.id, "gbm", "finished", "")
@@ -65,7 +67,8 @@ def test_a_run_is_there_with_all_that_it_was(rides_repo: Repository, tmp_path: P
     head = rides_repo.snapshot()
     assert (read.snapshot, read.table_id) == (head.id, head.table("rides").id)
     assert record.snapshots == run.snapshots == [head.id]
-    assert record.artifacts == (saved,)
+    assert record.artifacts == (saved, linked)
+    assert [each.name for each in record.artifacts] == ["model.bin", "latest.bin"]
     assert record.model == saved
     assert record.folder == str(tmp_path)
     assert record.user
@@ -129,6 +132,20 @@ def test_logging_is_no_commit_for_each_call(repo: Repository) -> None:
             run.log({"loss": step}, step=step)
     assert repo.run_metrics(run.id).num_rows == 500
     assert len(list(repo.refs.log("run", tables.REF))) <= 5
+
+
+def test_what_is_no_name_no_path_and_no_parameter_is_refused(repo: Repository) -> None:
+    with pytest.raises(UsageError, match="name of a run is a text, not int"):
+        datasnap.run(3, repo=repo)  # type: ignore[arg-type]
+    endless: dict[str, object] = {}
+    endless["self"] = endless
+    with pytest.raises(UsageError, match="may hold itself"):
+        datasnap.run("x", endless, repo=repo)
+    with datasnap.run(repo=repo) as run:
+        for wrong in (None, 3):
+            with pytest.raises(UsageError, match=f"{wrong} is no path"):
+                run.save_model(wrong)  # type: ignore[arg-type]
+    assert repo.run_record(run.id).artifacts == ()
 
 
 def test_a_run_that_is_left_by_an_exception_failed_and_says_why(repo: Repository) -> None:
@@ -345,7 +362,7 @@ def test_runs_are_read_by_sql_as_one_writes_it(rides_repo: Repository) -> None:
         with datasnap.run(f"lr {lr}", {"lr": lr, "m": {"d": 3}}, repo=rides_repo) as run:
             rides_repo.table("rides").to_arrow()
             run.log({"auc": auc})
-    with datasnap.run("bare", {"LR": 2, "mixed": "a"}, repo=rides_repo):
+    with datasnap.run("bare", {"LR": 2, "mixed": "a", "m": {"k": 5, "K": 6}}, repo=rides_repo):
         pass
     query = "SELECT params.lr, metrics.auc, snapshot FROM runs() ORDER BY 2 DESC NULLS LAST"
     head = rides_repo.snapshot().id
@@ -358,6 +375,9 @@ def test_runs_are_read_by_sql_as_one_writes_it(rides_repo: Repository) -> None:
         assert connection.execute(query).fetchall()[0] == (1.0, 0.9, head)
     nested = rides_repo.sql("SELECT params.m.d, status FROM runs() WHERE name = 'lr 1'")
     assert nested.fetchall() == [(3, "finished")]
+    # No two parameters of a run are one, whatever SQL takes for the same name.
+    nested = rides_repo.sql("SELECT params.m.k, params.m.K_1 FROM runs() WHERE name = 'bare'")
+    assert nested.fetchall() == [(5, 6)]
     values = rides_repo.sql("SELECT name, value FROM runs_metrics() ORDER BY value").fetchall()
     assert values == [("auc", 0.7), ("auc", 0.9)]
     stored = "SELECT count(*) FROM snapshot('datasnap_reads', 'runs')"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import StorageError
+from datasnap.errors import RunIncomplete, StorageError
+from datasnap.lifecycle.policy import Policy
 from datasnap.ml import launch as launching
 from datasnap.ml import processes, reads, tables
 from datasnap.ml.journal import Collector, Failure, Journal, Metric, Read, Which, nobody_writes
@@ -191,7 +192,8 @@ def test_what_a_killed_run_noted_last_is_recorded_by_the_next_process(
         "run = datasnap.run('doomed', {'lr': 1}, repo=repo).start()\n"
         "run.log({'auc': 0.0}, step=0)\n"
         "run.log({'auc': 0.0}, step=0)\n"
-        "repo.table('rides').to_arrow()\n"  # which is recorded at once, with what was before
+        "repo.table('rides').to_arrow()\n"
+        "repo.table('rides@main~1').to_arrow()\n"  # recorded at once, with what was before
         "run.log({'auc': 0.5}, step=1)\n"
         "repo.table('zones').to_arrow()\n"
         "run.log_params({'depth': 3})\n"
@@ -200,6 +202,9 @@ def test_what_a_killed_run_noted_last_is_recorded_by_the_next_process(
     done = subprocess.run([sys.executable, "-c", code, tables_repo.url], check=False)
     assert done.returncode == -signal.SIGKILL
     assert tables.read(tables_repo, tables.METRICS).num_rows == 2
+    assert tables.read(tables_repo, tables.READS).num_rows == 2
+    held = {tables_repo.snapshot(at).id for at in ("main", "main~1")}
+    assert set(tables_repo.pins().values()) == held
     with ThreadPoolExecutor(3) as pool:  # several look at once
         found = list(pool.map(lambda _: datasnap.open(tables_repo.url).runs(), range(3)))
     (run,) = tables_repo.runs()
@@ -207,14 +212,55 @@ def test_what_a_killed_run_noted_last_is_recorded_by_the_next_process(
     assert (run.name, run.status, run.ended, run.duration) == ("doomed", "killed", None, None)
     assert tables_repo.run_metrics(run.id)["value"].to_pylist() == [0.0, 0.0, 0.5]
     assert run.params == {"lr": 1, "depth": 3}
-    assert [read.table for read in run.reads] == ["rides", "zones"]
-    assert tables_repo.pins() == {f"run/{run.id}": tables_repo.snapshot().id}
+    assert [read.table for read in run.reads] == ["rides", "rides", "zones"]
+    assert set(tables_repo.pins().values()) == held
     assert list(tmp_path.glob("datasnap-run-*")) == []
     # It was said once that it ended, and is not said again.
     head = tables_repo.snapshot("runs").id
     assert tables_repo.runs() == [run]
     assert tables_repo.snapshot("runs").id == head
     assert tables_repo.remove_run(run.id).id == run.id
+
+
+def test_what_any_process_of_a_run_reads_is_safe_from_prune_and_gc_at_once(
+    repo: Repository,
+) -> None:
+    for number in range(5):
+        write(repo, "rides", pa.table({"n": [number]}))
+    *read, never = [repo.snapshot(f"main~{back}").id for back in (1, 2, 3, 4)]
+    code = "import datasnap, sys; datasnap.open(sys.argv[1]).table(sys.argv[2]).to_arrow()"
+    with datasnap.run(repo=repo) as run:
+        repo.table("rides").to_arrow()
+        repo.table(f"rides@{read[0]}").to_arrow()
+        pid = os.fork()  # as a worker of a DataLoader is
+        if pid == 0:
+            repo.table(f"rides@{read[1]}").to_arrow()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        command = [sys.executable, "-c", code, repo.url, f"rides@{read[2]}"]
+        subprocess.run(command, check=True)
+        elsewhere = datasnap.open(repo.url)
+        elsewhere.prune(Policy(last=1))
+        elsewhere.gc(grace=timedelta(0), reflog=timedelta(0))
+    again = datasnap.open(repo.url)
+    assert again.snapshot(never).pruned
+    found = [again.table(f"rides@{id}").to_arrow()["n"].to_pylist() for id in read]
+    assert found == [[3], [2], [1]]
+    assert set(again.run_record(run.id).snapshots) == {again.snapshot().id, *read}
+
+
+def test_what_cannot_be_pinned_is_said_and_recorded(
+    tables_repo: Repository, tmp_path: Path
+) -> None:
+    diary = datasnap.init(tmp_path / "diary")
+    # Not even root can write pins there.
+    Path(tables_repo.url, "refs/pins").write_text("a file")
+    said = r"read rides@\w+ in /.*, which cannot be pinned, so it may be lost"
+    with pytest.warns(RunIncomplete, match=said) as warned, datasnap.run(repo=diary) as run:
+        assert tables_repo.table("rides").to_arrow().num_rows == 2
+        assert tables_repo.table("zones").to_arrow().num_rows == 2
+    assert len(warned) == 1
+    assert all(read.unpinned for read in diary.run_record(run.id).reads)
 
 
 def test_an_end_that_could_not_be_recorded_is_recorded_later(
