@@ -101,7 +101,7 @@ class TableVersion:
         """Rows in stored order, with exactly the types that were written.
 
         Args:
-            columns: only these, in this order.
+            columns: only these, in this order; a text is one column.
             where: only rows for which this SQL condition is true. It may name other tables of
                 the snapshot: `place IN (SELECT place FROM zones)`.
             rows: only these of the table's rows, by their numbers from 0: `slice(1000, 2000)`,
@@ -110,7 +110,7 @@ class TableVersion:
         Raises:
             UnknownName: the table has no such column.
             BadQuery: DuckDB refuses the condition; in its words.
-            UsageError: `rows` is no range.
+            UsageError: `rows` is no range, `columns` are no names.
             CorruptData: a chunk is missing or damaged.
         """
         import pyarrow as pa
@@ -129,9 +129,14 @@ class TableVersion:
         rows: Rows | None = None,
         batch_rows: int = 1 << 16,
     ) -> Iterator[pa.RecordBatch]:
-        """The same as a stream of batches of at most `batch_rows` rows, in bounded memory."""
-        for piece in self._read(columns, where, rows):
-            yield from piece.to_batches(max_chunksize=batch_rows)
+        """The same as a stream of batches of at most `batch_rows` rows, in bounded memory; nothing
+        is read before the first is asked for."""
+        from datasnap.query.selecting import in_batches, rows_in
+        from datasnap.tables.scan import selected_schema
+
+        selected_schema(self.manifest, columns)  # what is wrong is better told now than later
+        rows_in(rows, self.row_count)
+        return in_batches(lambda: self._read(columns, where, rows), batch_rows)
 
     def to_pandas(
         self,
@@ -210,11 +215,13 @@ class TableVersion:
         import pyarrow as pa
 
         from datasnap.ml.source import Source
+        from datasnap.tables.scan import named_columns
 
         numbers = np.asarray(indices)
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
             raise UsageError("rows are taken by a list of their numbers")
-        names = tuple(self.schema.names if columns is None else columns)
+        wanted = named_columns(columns)
+        names = tuple(self.schema.names if wanted is None else wanted)
         if names not in self._sources:
             self._sources[names] = Source(self, names)
         source = self._sources[names]
@@ -254,7 +261,9 @@ class TableVersion:
         """Tell the run that is active, if one is: all that is read of a table passes here."""
         if not is_active():
             return
-        details: dict[str, object] = {}
+        from datasnap.tables.scan import named_columns
+
+        columns, details = named_columns(columns), dict[str, object]()
         if where is not None:
             details["where"] = where
         if rows is not None:

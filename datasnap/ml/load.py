@@ -7,10 +7,10 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from datasnap.errors import BrokenPin, CorruptData, DatasnapError, UnknownName, UsageError
-from datasnap.ml.pins import Pin, Pinned, chosen, pins_of, read_pins
+from datasnap.errors import BadInput, BrokenPin, CorruptData, DatasnapError, UnknownName, UsageError
+from datasnap.ml.pins import Pin, Pinned, chosen, is_single, pins_of, read_pins
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId, Table, TableId
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    config: str | os.PathLike[str] | Mapping[str, object] | None = None,
+    config: str | os.PathLike[str] | Mapping[str, object] | Dumped | None = None,
     *,
     table: str | None = None,
     repo: str | os.PathLike[str] | None = None,
@@ -39,8 +39,9 @@ def load(
 
     Args:
         config: a YAML, TOML or JSON file that `datasnap pin` wrote to, or its block as a mapping
-            (`cfg.datasnap` of OmegaConf), in which a relative `repo` begins at the working
-            directory. `$DATASNAP_REPO`, where it is set, goes before the `repo` of either.
+            (`cfg.datasnap` of OmegaConf) or a model of pydantic, in which a relative `repo` begins
+            at the working directory. `$DATASNAP_REPO`, where it is set, goes before the `repo` of
+            either.
         table: which one, where several are pinned: by its name in the config, or the table's own.
         repo: where the repository is; None: as `datasnap.open` finds it.
         snapshot, table_id: all 64 digits of the IDs; without table_id any table of that name is
@@ -63,12 +64,35 @@ def load(
         return open_pin(pinned, open_repository(place or None))
     if named := [name for name, value in given.items() if value is not None]:
         raise UsageError(f"a config says itself what {', '.join(named)} is")
-    if isinstance(config, Mapping):
-        pins = list(pins_of(config.get("datasnap", config)))  # type: ignore[arg-type]
-    else:
-        pins = read_pins(Path(config))
-    pinned = chosen(pins, table)
+    pinned = chosen(_pins(config), table)
     return open_pin(pinned, pinned.open())
+
+
+@runtime_checkable
+class Dumped(Protocol):
+    """A model of pydantic."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """What is in it."""
+        ...
+
+
+def _pins(config: object) -> list[Pinned]:
+    if isinstance(config, (str, os.PathLike)):
+        return read_pins(Path(config))
+    if not isinstance(config, Mapping) and isinstance(config, Dumped):
+        config = config.model_dump()
+    block = config.get("datasnap", config) if isinstance(config, Mapping) else None
+    if not isinstance(block, Mapping):
+        raise UsageError(
+            f"a config is a file, or a mapping with a pin: {type(config).__name__} is none",
+            hint='datasnap.load("train.yaml")',
+        )
+    if not is_single(block):
+        block = {k: v.model_dump() if isinstance(v, Dumped) else v for k, v in block.items()}
+    if not (pins := list(pins_of(block))):
+        raise BadInput("the config pins nothing", hint="Give it a block that `datasnap pin` wrote.")
+    return pins
 
 
 def open_pin(pinned: Pinned, repository: Repository) -> TableVersion:

@@ -22,8 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, overload
 
 from datasnap.errors import UnknownName, UsageError
@@ -132,8 +134,12 @@ class Split:
         batch_rows: int = 1 << 16,
     ) -> Iterator[pa.RecordBatch]:
         """The same as a stream of batches of at most `batch_rows` rows, in bounded memory."""
-        for piece in self._read(columns, where):
-            yield from piece.to_batches(max_chunksize=batch_rows)
+        from datasnap.query.selecting import in_batches
+        from datasnap.tables.scan import selected_schema
+
+        selected_schema(self.table.manifest, columns)
+        self.both(where)
+        return in_batches(lambda: self._read(columns, where), batch_rows)
 
     def to_pandas(
         self, columns: Sequence[str] | None = None, *, where: str | None = None
@@ -180,8 +186,11 @@ class Split:
         return read_selection(self.table.repository, self.table, selection)
 
     def _note(self, columns: Sequence[str] | None, where: str | None) -> None:
+        from datasnap.tables.scan import named_columns
+
         table, details = self.table, {"where": self.both(where), "split": self.described}
-        note_read(table.repository, table.snapshot, table.name, table.id, columns, details=details)
+        names = named_columns(columns)
+        note_read(table.repository, table.snapshot, table.name, table.id, names, details=details)
 
 
 @overload
@@ -229,6 +238,8 @@ def split(
             with a fraction, or of lists. UnknownName: there is no such column.
     """
     columns = _columns(table, by)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"a seed is a whole number, not {seed!r}")
     if isinstance(splits, str):
         if share is None:
             raise UsageError(f"split '{splits}' needs a share", hint='split("train", 0.8)')
@@ -240,6 +251,10 @@ def split(
         return split(table, {splits: share}, by=columns, seed=seed)[splits]
     if share is not None:
         raise UsageError("the shares are given by name already")
+    if not isinstance(splits, Mapping) or not all(isinstance(name, str) for name in splits):
+        raise UsageError(
+            f"splits are shares by name, not {splits!r}", hint='split({"train": 0.8, "test": 0.2})'
+        )
     shares = {name: _share(name, value) for name, value in splits.items()}
     if not shares or (total := sum(shares.values())) > 1:
         said = f"{float(total):g} together" if shares else "none"
@@ -256,6 +271,8 @@ def split(
 
 def _share(name: str, share: float) -> Fraction:
     # As it is written: 0.8 + 0.1 + 0.1 is 1.
+    if isinstance(share, bool) or not isinstance(share, (Real, Decimal)):
+        raise UsageError(f"a share is a number, not {share!r} (split '{name}')")
     if not 0 < share <= 1:
         raise UsageError(f"a share is above 0 and at most 1, not {share} (split '{name}')")
     return Fraction(str(share))
@@ -267,7 +284,9 @@ def _digits(bound: Fraction) -> str:
 
 
 def _columns(table: TableVersion, by: str | Sequence[str] | None) -> tuple[str, ...]:
-    columns = tuple(table.key) if by is None else (by,) if isinstance(by, str) else tuple(by)
+    from datasnap.tables.scan import named_columns
+
+    columns = tuple(table.key if by is None else named_columns(by) or ())
     if not columns:
         raise UsageError(
             f"table '{table.name}' has no key to split by" if by is None else "by names no column",

@@ -6,7 +6,7 @@ exactly the types that were written, whatever SQL makes of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,6 +21,7 @@ from datasnap.query.session import file_of, query_error, quote, run_sql
 from datasnap.query.workbench import keeps_order, numbered
 from datasnap.snapshots.objects import ObjectId, SnapshotId, TableId
 from datasnap.tables.manifest import fields_by_name
+from datasnap.tables.scan import named_columns
 from datasnap.tables.select import numbered_rows, range_rows
 
 if TYPE_CHECKING:
@@ -78,10 +79,11 @@ def select_relation(
         UnknownName, UsageError; BadQuery: DuckDB refuses the condition.
     """
     names = fields_by_name(table.manifest)
-    for name in selection.columns or ():
+    wanted = named_columns(selection.columns)
+    for name in wanted or ():
         if name not in names:
             raise UnknownName("column", name, names)
-    chosen = "*" if selection.columns is None else ", ".join(map(quote, selection.columns))
+    chosen = "*" if wanted is None else ", ".join(map(quote, wanted))
     called, conditions = quote(table.name), []
     if selection.where is not None:
         check_expression(selection.where)
@@ -105,17 +107,42 @@ def rows_in(rows: Rows | None, count: int) -> range:
     """A range of rows, as slices cut a list; None: all.
 
     Raises:
-        UsageError: it goes by steps, or is none.
+        UsageError: it goes by steps or backward, or is none.
     """
     if rows is None:
         return range(count)
     try:
-        found = range(count)[rows if isinstance(rows, slice) else slice(*rows)]
+        cut = rows if isinstance(rows, slice) else slice(*rows)
+        found = range(count)[cut]
     except (TypeError, ValueError) as error:
         raise UsageError(f"{rows!r} is no range of rows", hint="Give (start, stop).") from error
     if found.step != 1:
         raise UsageError("rows are read one after the other, not by steps of others")
+    # A slice that ends before it begins is empty; of two numbers that is a slip.
+    if not isinstance(rows, slice) and _is_backward(cut):
+        raise UsageError(f"{rows!r} ends before it begins", hint="Give (start, stop).")
     return found
+
+
+def _is_backward(cut: slice) -> bool:
+    if cut.start is None or cut.stop is None or (cut.start < 0) != (cut.stop < 0):
+        return False
+    return bool(cut.stop < cut.start)
+
+
+def in_batches(read: Callable[[], Iterator[pa.Table]], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """What somebody reads, once the first batch is asked for.
+
+    Raises:
+        UsageError: batches of so many rows there are none.
+    """
+    if not isinstance(batch_rows, int) or batch_rows < 1:
+        raise UsageError(f"batches have a number of rows, 1 or more; not {batch_rows!r}")
+    return (batch for piece in _once(read) for batch in piece.to_batches(max_chunksize=batch_rows))
+
+
+def _once(read: Callable[[], Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    yield from read()
 
 
 def _kept(

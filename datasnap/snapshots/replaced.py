@@ -180,7 +180,8 @@ class _Step(NamedTuple):
 def _by_old(steps: Sequence[Replacing]) -> dict[SnapshotId, _Step]:
     found = {}
     for step in steps:
-        versions = _ids(step.tables) or [None] * (len(step.old) // _ID_BYTES)
+        unknown = [None] * (len(step.old) // _ID_BYTES)
+        versions: Sequence[ObjectId | None] = _ids(step.tables) or unknown
         for old, new, version in zip(_ids(step.old), _ids(step.new), versions, strict=True):
             table = None if version is None else TableId(version)
             found[SnapshotId(old)] = _Step(SnapshotId(new), step, table)

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from datasnap.errors import CorruptData, UnknownName
+from datasnap.errors import CorruptData, UnknownName, UsageError
 from datasnap.parquet import (
     MAGIC,
     Fetch,
@@ -251,15 +251,30 @@ def selected_schema(table: Table, columns: Sequence[str] | None) -> pa.Schema:
     """The schema of only the columns named, in that order; None: all.
 
     Raises:
-        UnknownName: the table has no such column.
+        UnknownName: the table has no such column. UsageError: as `named_columns`.
     """
-    schema = arrow_schema(table)
-    if columns is None:
+    schema, names = arrow_schema(table), named_columns(columns)
+    if names is None:
         return schema
-    for name in columns:
+    for name in names:
         if name not in schema.names:
             raise UnknownName("column", name, schema.names)
-    return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
+    return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
+
+
+def named_columns(columns: Sequence[str] | None) -> list[str] | None:
+    """Columns as somebody names them: a text that stands alone, which is a sequence of texts, too,
+    is one column.
+
+    Raises:
+        UsageError: these are no names.
+    """
+    if columns is None or isinstance(columns, str):
+        return None if columns is None else [columns]
+    names = list(columns) if isinstance(columns, Iterable) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"columns are named by a list of text, not {columns!r}")
+    return names
 
 
 @contextmanager

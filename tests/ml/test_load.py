@@ -205,6 +205,14 @@ def test_a_config_without_a_pin_is_an_error(tmp_path: Path, text: str, said: str
         datasnap.load(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize("config", [3, b"train.yaml", ["train.yaml"], {"datasnap": "x"}])
+def test_what_is_no_config_is_refused(config: object) -> None:
+    with pytest.raises(UsageError, match="a config is a file, or a mapping"):
+        datasnap.load(config)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="pins nothing"):
+        datasnap.load({})
+
+
 def test_several_pins_may_share_a_repository(config: Path, repo: Repository) -> None:
     table = datasnap.load(config)
     pin = f"{{snapshot: {table.snapshot}, table: rides}}"
@@ -294,6 +302,9 @@ def test_pydantic_settings_validate_and_load_a_pin(
 
     settings = Training()
     assert settings.datasnap.load(file=config).to_arrow().equals(FIRST)
+    monkeypatch.chdir(config.parent)
+    for given in (settings, settings.datasnap, {"rides": settings.datasnap}):
+        assert datasnap.load(given).to_arrow().equals(FIRST)
     assert settings.lr == 0.1
     config.write_text(config.read_text().replace(settings.datasnap.snapshot, "main"))
     with pytest.raises(ValidationError, match="snapshot"):

@@ -231,6 +231,9 @@ def test_what_cannot_be_split_is_refused(visits: Repository) -> None:
     for shares in ({"train": 0.8, "test": 0.3}, {"train": 0.0}, {}, {"train": float("nan")}):
         with pytest.raises(UsageError, match="share"):
             table.split(shares)
+    for wrong in ({"splits": ["train"]}, {"share": "a"}, {"share": True}, {"by": 3}, {"seed": "a"}):
+        with pytest.raises(UsageError):
+            table.split(**{"splits": "train", "share": 0.8, **wrong})
     write(visits, "loose", pa.table({"a": [1]}))
     with pytest.raises(UsageError, match="no key to split by"):
         visits.table("loose").split("train", 0.8)

@@ -190,6 +190,30 @@ def test_columns_and_ranges_that_are_not_there_are_refused(edited: TableVersion)
             read(rows=slice(None, None, 2))
         with pytest.raises(UsageError, match="no range"):
             read(rows=("a", "b"))  # type: ignore[arg-type]
+        for backward in ((50, 10), (-10, -50)):
+            with pytest.raises(UsageError, match="ends before it begins"):
+                read(rows=backward)
+        with pytest.raises(UsageError, match="named by a list of text"):
+            read([1])
+
+
+def test_what_is_wrong_with_a_stream_is_said_before_it_is_read(edited: TableVersion) -> None:
+    for parts in (edited, edited.split("train", 0.5)):
+        with pytest.raises(UnknownName, match="unknown column 'fair'"):
+            parts.to_batches(["fair"])
+        with pytest.raises(UsageError, match="1 or more; not 0"):
+            parts.to_batches(batch_rows=0)
+    with pytest.raises(UsageError, match="no range"):
+        edited.to_batches(rows=5)  # type: ignore[arg-type]
+
+
+def test_a_text_is_one_column(edited: TableVersion) -> None:
+    part = (0, 10)
+    whole = edited.to_arrow(["fare"], rows=part)
+    assert same(edited.to_arrow("fare", rows=part), whole)
+    assert edited.to_duckdb("fare", rows=part).to_arrow_table().equals(whole)
+    assert same(edited.take(range(10), "fare"), whole)
+    assert edited.split("train", 0.5).to_arrow("fare").column_names == ["fare"]
 
 
 def test_columns_that_sql_cannot_tell_apart_can_be_read_but_not_asked_for(repo: Repository) -> None:
@@ -222,7 +246,7 @@ def test_all_that_is_read_is_noted_while_a_run_is_active(
         edited.to_arrow(["km"])
         edited.to_pandas(["fare"], where="fare > 50")
         next(edited.to_batches(rows=(-5, None)))
-        edited.to_duckdb(["km"]).fetchall()
+        edited.to_duckdb("km").fetchall()
     finally:
         activate(None)
         journal.close()
