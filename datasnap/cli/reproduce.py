@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datasnap.ml.reproduce import Reproduction
 
 _MAX_NAMES = 5
+_ENDS = {"failed": "failed", "killed": "was killed"}
 
 
 def reproduce(
@@ -70,8 +71,10 @@ def _show(found: Reproduction) -> None:
     for label, run in (("run", found.run), ("again", found.again)):
         said = f"[dim]{label:<5}[/]  [yellow]{run.id}[/]  {status(run)}  took {took(run)}"
         say(f"{said}  [bold]{plain(run.name)}[/]")
-    if found.again.error:
-        say(f"[red]{plain(found.again.error)}[/]")
+        if run.error:
+            say(f"       [red]{plain(run.error)}[/]")
+    if found.erased:
+        say(f"[yellow]rows were erased since: {plain(', '.join(found.erased))}[/]")
     _pairs("data", found.data, short=True)
     _pairs("metrics", found.metrics)
     _pairs("artifacts", found.artifacts, short=True)
@@ -88,8 +91,12 @@ def _show(found: Reproduction) -> None:
         say("[dim]not in git: there were more files, which are not recorded[/]")
     if found.kept:
         say(f"[dim]working tree: {plain(str(found.kept))}[/]")
-    say("[green]The same came of it.[/]" if found.same else "[red]Something else came of it.[/]")
-    if not found.same:
+    if found.same and found.run.status == "finished":
+        say("[green]The same came of it.[/]")
+    elif found.same:
+        say(f"[yellow]It {_ENDS[found.run.status]} again, as it did then.[/]")
+    else:
+        say("[red]Something else came of it.[/]")
         hint(f"Side by side: datasnap runs compare {found.run.id} {found.again.id}")
 
 

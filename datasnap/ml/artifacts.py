@@ -32,7 +32,7 @@ from datasnap.ml.folders import (
     FileInside,
     HashedFile,
     content_of,
-    hash_listing,
+    is_of_listing,
     read_again,
     stays_inside,
     write_file,
@@ -287,7 +287,7 @@ def _check_listing(folder: Artifact) -> None:
     """Raises:
     CorruptData: it is not that of the folder, or names what does not lie in a folder.
     """
-    if hash_listing(folder.files) != folder.hash:
+    if not is_of_listing(folder.hash, folder.files):
         raise CorruptData(f"the list of files in {folder.name}, of run {folder.run}, is damaged")
     for file in folder.files:
         if not stays_inside(file.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import eq
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import msgspec
 
 from datasnap.errors import DatasnapError
 from datasnap.ml.code import Code, commits_between, files_between
+from datasnap.ml.erased import is_erased, snapshot_left
 from datasnap.ml.records import RunRead, RunRecord, environment_of, run_record
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class TablePair:
         a, b: the snapshots that it was read at, one for each version; (): it was not read.
         same: both have read the same versions, the same rows and columns of them, and no others.
         changes: from a to b, in numbers; None: there are none, or nobody knows.
-        why: nobody knows them.
+        why: there are none, or nobody knows them.
+        erased: rows were erased since; what is left of both was compared.
     """
 
     name: str
@@ -55,6 +57,7 @@ class TablePair:
     same: bool
     changes: Summary | None = None
     why: str = ""
+    erased: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def _compared(
         return TablePair(name, at_a, at_b, same=same, why=why)
     only_a = [one[id] for id in one if id not in two]
     only_b = [two[id] for id in two if id not in one]
-    return TablePair(name, at_a, at_b, False, *_changes(repository, only_a, only_b))
+    return _changed(repository, TablePair(name, at_a, at_b, same=False), only_a, only_b)
 
 
 def _versions(reads: Sequence[RunRead]) -> dict[str, RunRead]:
@@ -208,15 +211,21 @@ def _parts(reads: Sequence[RunRead]) -> set[bytes]:
     }
 
 
-def _changes(
-    repository: Repository, a: list[RunRead], b: list[RunRead]
-) -> tuple[Summary | None, str]:
-    """What changed from a version to another, or why nobody knows."""
+def _changed(
+    repository: Repository, pair: TablePair, a: Sequence[RunRead], b: Sequence[RunRead]
+) -> TablePair:
+    """A pair with what changed from a version to another, or why nobody knows."""
     if len(a) != 1 or len(b) != 1:
-        return None, "several versions"
+        return replace(pair, why="several versions")
     if a[0].repository:
-        return None, "in another repository"
+        return replace(pair, why="in another repository")
     try:
-        return repository.diff(a[0].snapshot, b[0].snapshot).table(a[0].table).summary, ""
+        repository.replaced.refresh()
+        erased = any(is_erased(repository, read) for read in (*a, *b))
+        ends = [snapshot_left(repository, read.snapshot).hex() for read in (*a, *b)]
+        found = repository.diff(*ends)
+        if erased and pair.name not in found.tables:
+            return replace(pair, why="what is left is the same", erased=True)
+        return replace(pair, changes=found.table(a[0].table).summary, erased=erased)
     except DatasnapError as error:
-        return None, error.message
+        return replace(pair, why=error.message)

@@ -67,7 +67,7 @@ def _packages() -> dict[str, str]:
     # The first of a name is the one that is imported.
     found: dict[str, str] = {}
     for distribution in distributions():
-        name = distribution.metadata["Name"]
-        if name:  # the rest of one that was removed by halves
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+        said = distribution.metadata  # which is read and parsed each time
+        if said["Name"]:  # else it is the rest of one that was removed by halves
+            found.setdefault(re.sub(r"[-_.]+", "-", said["Name"]).lower(), said["Version"])
     return dict(sorted(found.items()))

@@ -23,6 +23,7 @@ from datasnap.errors import BadInput, StorageError
 
 #: How much of a file is hashed and stored at a time.
 PIECE = 1 << 20
+_DOMAIN = "datasnap 2026-11-26 folder of an artifact"
 
 
 class FileInside(msgspec.Struct, frozen=True):
@@ -82,9 +83,15 @@ def content_of(path: Path) -> Content:
 
 
 def hash_listing(listing: Iterable[FileInside]) -> str:
-    """The hash of a folder: that of the names and hashes of its files. No name holds a NUL."""
-    lines = (f"{file.hash} {file.name}\0" for file in listing)
-    return blake3("".join(lines).encode()).hexdigest()
+    """The hash of a folder: that of the names and hashes of its files. It is none that a file
+    can have."""
+    return blake3(_lines(listing), derive_key_context=_DOMAIN).hexdigest()
+
+
+def is_of_listing(hash: str, listing: Sequence[FileInside]) -> bool:
+    """Whether a hash is that of a folder with some files."""
+    # Of records of 2026-11 it is one that a file could have.
+    return hash in (hash_listing(listing), blake3(_lines(listing)).hexdigest())
 
 
 def hash_path(path: Path) -> str:
@@ -154,6 +161,11 @@ def write_folder(to: Path, files: Iterable[tuple[str, Iterable[bytes]]]) -> None
                 each.rename(to / each.name)
         else:
             staged.rename(to)
+
+
+def _lines(listing: Iterable[FileInside]) -> bytes:
+    """A line for each file. No name holds a NUL."""
+    return "".join(f"{file.hash} {file.name}\0" for file in listing).encode()
 
 
 def _walk(folder: Path, above: str, outer: Sequence[os.stat_result]) -> Iterator[tuple[str, Path]]:

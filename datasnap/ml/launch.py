@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasnap.errors import UsageError
+from datasnap.ml.code import Code
 from datasnap.ml.journal import Ending
 from datasnap.ml.run import Run
 
@@ -47,6 +48,7 @@ def launch(
     name: str = "",
     params: object = None,
     repo: Repository | str | None = None,
+    code: Code | None = None,
 ) -> Launched:
     """Run a command, and record it.
 
@@ -54,6 +56,7 @@ def launch(
         command: the program and its arguments.
         name: "": what a block of `datasnap.run` in it says, or that of the script.
         params, repo: as for `datasnap.run`.
+        code: what it runs; None: what is in the working directory.
 
     Raises:
         UsageError: there is no such program.
@@ -63,14 +66,15 @@ def launch(
             f"there is no program '{command[0]}'" if command else "say what to run",
             hint="As in: datasnap run -- python train.py",
         )
-    run = Run(name, params, repo, command=command, called=_called(command)).start()
+    run = Run(name, params, repo, command=command, called=_called(command), code=code)
+    run.start()
     try:
-        code, interrupted = _wait(command, run)
+        returned, interrupted = _wait(command, run)
     except BaseException as error:
         run.finish(error=f"{type(error).__name__}: {error}")
         raise
-    status, why = _ended(code, interrupted)
-    exit_code = code if code >= 0 else 128 - code
+    status, why = _ended(returned, interrupted)
+    exit_code = returned if returned >= 0 else 128 - returned
     run.finish(status, error=why, exit_code=exit_code)
     return Launched(run.id, exit_code)
 

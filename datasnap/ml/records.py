@@ -57,8 +57,10 @@ class RunRecord:
         exit_code: of its command; None: it had none, or has not ended.
         command: its arguments, the program first; secrets are masked.
         folder: the working directory; "": it was gone.
+        default_repository: the place of the one that it found where it named none; "": where it
+            is recorded; None: there was none, or it is not known.
         environment: the hash of its `Environment`; see `environment_of`.
-        reproduces: the run that it does again; "": none.
+        reproduces: the run that it does again, or is part of doing again; "": none.
         params: nested; metrics: the last value of each.
         reads: in the order in which they were noted.
     """
@@ -73,6 +75,7 @@ class RunRecord:
     user: str
     host: str
     folder: str
+    default_repository: str | None
     command: tuple[str, ...]
     code: Code
     environment: str
@@ -125,7 +128,8 @@ def run_record(repository: Repository, run: str, *, at: SnapshotId | None = None
 
 
 def resolve_run(repository: Repository, run: str, *, at: SnapshotId | None = None) -> str:
-    """The ID of a run that begins so, or (where none does) of the newest run of that name.
+    """The ID of a run that begins so, or (where none does) of the newest run of that name; one
+    that does another again counts only where all do.
 
     Args:
         at: as for `run_record`.
@@ -135,7 +139,8 @@ def resolve_run(repository: Repository, run: str, *, at: SnapshotId | None = Non
     """
     from datasnap.ml import tables
 
-    rows = tables.read(repository, tables.RUNS, ["run", "name", "started"], at=at).to_pylist()
+    columns = ["run", "name", "started", "reproduces"]
+    rows = tables.read(repository, tables.RUNS, columns, at=at).to_pylist()
     names: dict[str, str] = {row["run"]: row["name"] for row in rows if row["name"] is not None}
     if run in names:
         return run
@@ -150,7 +155,8 @@ def resolve_run(repository: Repository, run: str, *, at: SnapshotId | None = Non
         raise UnknownName("run", run, [*names, *filter(None, names.values())])
     # Two that began in one second have IDs in any order.
     began = {row["run"]: row["started"] for row in rows if row["started"] is not None}
-    return max(named, key=lambda one: (str(began.get(one, "")), one))
+    again = {row["run"] for row in rows if row["reproduces"]}
+    return max(named, key=lambda one: (one not in again, str(began.get(one, "")), one))
 
 
 def best_run(repository: Repository, metric: str, *, lowest: bool = False) -> RunRecord:
@@ -343,6 +349,7 @@ def _record(
         user=text("user"),
         host=text("host"),
         folder=text("folder"),
+        default_repository=msgspec.convert(state.get("default_repository"), str | None),
         command=msgspec.json.decode(text("command") or "[]", type=tuple[str, ...]),
         code=recorded_code(text("code")),
         environment=text("environment"),

@@ -11,19 +11,22 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasnap.errors import DatasnapError, UsageError
+from datasnap.errors import DatasnapError, UnknownName, UsageError
 from datasnap.ml.comparing import Pair, is_close, pairs, parts_of, tables_read
 from datasnap.ml.ending import ends_in_order
 from datasnap.ml.environment import Environment, this_environment
+from datasnap.ml.erased import is_erased
 from datasnap.ml.masking import hidden_words
 from datasnap.ml.records import RunRecord, environment_of, run_record
 from datasnap.ml.rerun import Task, held_for, run_again, variables_for
 from datasnap.ml.venv import create_venv, with_venv
 from datasnap.ml.worktree import Worktree, worktree_of
+from datasnap.places import open_repository
 from datasnap.snapshots.held import real_place
 
 if TYPE_CHECKING:
@@ -38,11 +41,12 @@ class Reproduction:
 
     Attributes:
         run, again: the two.
-        status: how they ended.
+        status: how they ended; error: why they failed, the same if by the same kind of exception.
         data: tables, and which version of each was read, by its ID.
         metrics: the last value of each.
         artifacts: by name, their hashes.
         environment: what differs in it, which explains what it may; it decides nothing.
+        erased: tables of whose rows some that the run read were erased since.
         copied, missing: files that git did not know: taken as they are now, or not there. There
             may have been more (`run.code.unlisted`).
         kept: the working tree; None: it is gone.
@@ -51,10 +55,12 @@ class Reproduction:
     run: RunRecord
     again: RunRecord
     status: Pair
+    error: Pair
     data: tuple[Pair, ...]
     metrics: tuple[Pair, ...]
     artifacts: tuple[Pair, ...]
     environment: tuple[Pair, ...]
+    erased: tuple[str, ...]
     copied: tuple[str, ...]
     missing: tuple[str, ...]
     kept: Path | None
@@ -62,7 +68,9 @@ class Reproduction:
     @property
     def same(self) -> bool:
         """Whether the same came of it."""
-        return all(p.same for p in (self.status, *self.data, *self.metrics, *self.artifacts))
+        return all(
+            p.same for p in (self.status, self.error, *self.data, *self.metrics, *self.artifacts)
+        )
 
 
 def reproduce(
@@ -88,17 +96,22 @@ def reproduce(
         DatasnapError: git or pip cannot do their part.
     """
     record = run_record(repository, run)
-    _check(record)
+    first = _first(repository, record)
+    for each in (record, first):
+        _check(each)
     environment = environment_of(repository, record)
-    held = held_for(repository, record)
+    held = held_for(repository, first)
+    erased = _erased(repository, record)
     with (
         ends_in_order(),
-        worktree_of(record, keep=keep) as tree,
+        worktree_of(first, keep=keep) as tree,
         tempfile.TemporaryDirectory(prefix="datasnap-reproduce-") as scratch,
     ):
-        report(f"code {record.code.commit[:12]} in {tree.root}")
-        command = [tree.word(word) for word in record.command]
-        variables = _variables(repository, record, environment)
+        report(f"code {first.code.commit[:12]} in {tree.root}")
+        if erased:
+            report(f"data: rows of {', '.join(erased)} were erased since; it reads what is left")
+        command = [tree.word(word) for word in first.command]
+        variables = _variables(repository, first, environment)
         if create_env:
             report(f"a venv with {len(environment.packages)} packages")
             python = create_venv(environment, tree.root.parent / "venv")
@@ -112,12 +125,14 @@ def reproduce(
         task = Task(
             repository.url,
             tuple(command),
-            record.name,
-            record.params,
+            first.name,
+            first.params,
+            tree.code,
             str(Path(scratch) / "result"),
         )
         again = run_again(task, held, _folder(tree), Path(scratch), variables)
-    return _compared(repository, record, run_record(repository, again), tree, tolerance, keep=keep)
+    done = run_record(repository, again)
+    return _compared(repository, record, done, tree, tolerance, erased=erased, keep=keep)
 
 
 def differences(a: Environment, b: Environment) -> tuple[Pair, ...]:
@@ -125,11 +140,36 @@ def differences(a: Environment, b: Environment) -> tuple[Pair, ...]:
     return tuple(pair for pair in pairs(parts_of(a), parts_of(b)) if not pair.same)
 
 
+def _first(repository: Repository, run: RunRecord) -> RunRecord:
+    """The run that a run does again, or itself. What one did is done again as the first time: its
+    own folder is gone, and no log tells which refs it was given."""
+    if not run.reproduces:
+        return run
+    try:
+        return run_record(repository, run.reproduces)
+    except UnknownName as error:
+        raise UsageError(
+            f"run {run.id} does {run.reproduces} again, which was removed: how is not known"
+        ) from error
+
+
+def _erased(repository: Repository, run: RunRecord) -> tuple[str, ...]:
+    """The tables, as in `TablePair`, of whose rows some that a run read were erased since."""
+    found = []
+    for name, reads in tables_read(run).items():
+        place = open_repository(reads[0].repository) if reads[0].repository else repository
+        place.replaced.refresh()
+        with suppress(DatasnapError):  # what is left of it is gone, too
+            found += [name] if any(is_erased(place, read) for read in reads) else []
+    return tuple(found)
+
+
 def _check(run: RunRecord) -> None:
     if run.status == "running":
         raise UsageError(f"run {run.id} is running", hint="Wait until it ends.")
-    words = run.command[1:]
-    if not words or "ipykernel_launcher" in " ".join(words):
+    program, *words = run.command or ("python",)
+    lone = not words and Path(program).name.startswith(("python", "ipython"))
+    if lone or "ipykernel_launcher" in " ".join(words):
         raise UsageError(
             f"run {run.id} was typed in, and is no command that could be run again",
             hint="Put it in a file: datasnap run -- python train.py",
@@ -157,10 +197,11 @@ def _variables(
     repository: Repository, run: RunRecord, environment: Environment
 ) -> Mapping[str, str]:
     variables = variables_for(environment)
-    # A process that looks for its repository finds it, though it is elsewhere; one that read
-    # several names them itself.
-    if not any(read.repository for read in run.reads):
-        variables["DATASNAP_REPO"] = real_place(repository.url)
+    # A process that looks for its repository finds it, though it is elsewhere. One that had none
+    # names all that it reads.
+    default = run.default_repository
+    if default is not None:
+        variables["DATASNAP_REPO"] = real_place(default or repository.url)
     return variables
 
 
@@ -184,6 +225,7 @@ def _compared(
     tree: Worktree,
     tolerance: float,
     *,
+    erased: tuple[str, ...],
     keep: bool,
 ) -> Reproduction:
     try:
@@ -195,14 +237,21 @@ def _compared(
         run=run,
         again=again,
         status=Pair("status", run.status, again.status, run.status == again.status),
+        error=Pair("error", run.error, again.error, _kind(run.error) == _kind(again.error)),
         data=pairs(_versions(run), _versions(again)),
         metrics=pairs(run.metrics, again.metrics, lambda a, b: is_close(a, b, tolerance)),
         artifacts=pairs(_hashes(run), _hashes(again)),
         environment=apart,
+        erased=erased,
         copied=tuple(tree.copied),
         missing=tuple(tree.missing),
         kept=tree.root if keep else None,
     )
+
+
+def _kind(error: str) -> str:
+    """The type of an exception: what it says may name the folder that it was in."""
+    return error.partition(":")[0]
 
 
 def _hashes(run: RunRecord) -> dict[str, str]:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datasnap.errors import DatasnapError
+from datasnap.ml.code import Code
 from datasnap.ml.environment import DEVICES, VARIABLES, Environment
+from datasnap.ml.erased import snapshot_left
 from datasnap.places import open_repository
 from datasnap.snapshots.held import VARIABLE, Held, HeldRefs, real_place
 from datasnap.snapshots.reflog import LogEntry
@@ -37,6 +39,7 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         repository: where the run is recorded.
+        code: what it runs, as of the working tree that it comes from.
         result: the file that it writes the new run's ID to.
     """
 
@@ -44,11 +47,13 @@ class Task(msgspec.Struct, frozen=True):
     command: tuple[str, ...]
     name: str
     params: dict[str, object]
+    code: Code
     result: str
 
 
 def held_for(repository: Repository, run: RunRecord) -> Held:
-    """The refs of all repositories that a run read, as they were for it.
+    """The refs of all repositories that a run read, as they were for it; or what is left of that,
+    where rows were erased since.
 
     Raises:
         RepositoryNotFound: one is gone.
@@ -107,6 +112,7 @@ def main(file: str) -> None:
             name=task.name,
             params=task.params,
             repo=open_repository(task.repository),
+            code=task.code,
         )
     except DatasnapError as error:
         sys.exit(f"error: {error.message}")
@@ -138,7 +144,9 @@ def _refs_then(repository: Repository, run: RunRecord, read: set[str]) -> HeldRe
         if chosen is not None:
             found[name] = chosen
             branches += [name] if kind == "branch" else []
-    return HeldRefs(_head(refs.head(), [b for b in branches if found[b] in read]), found)
+    head = _head(refs.head(), [b for b in branches if found[b] in read])
+    repository.replaced.refresh()
+    return HeldRefs(head, {n: snapshot_left(repository, id).hex() for n, id in found.items()})
 
 
 def _states(log: Iterable[LogEntry], start: int, end: int) -> Iterator[str]:

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Self, SupportsFloat, SupportsIndex
 
 import msgspec
 
-from datasnap.errors import RunIncomplete, UsageError
+from datasnap.errors import DatasnapError, RunIncomplete, UsageError
 from datasnap.ml import artifacts, reads
 from datasnap.ml.artifacts import Artifact
-from datasnap.ml.code import this_code, working_folder
+from datasnap.ml.code import Code, this_code, working_folder
 from datasnap.ml.environment import this_environment
 from datasnap.ml.journal import (
     Ended,
@@ -49,7 +49,7 @@ from datasnap.ml.metrics import metric_notes
 from datasnap.ml.params import plain_params, plain_text
 from datasnap.ml.processes import host, this_process, user
 from datasnap.ml.recording import Recorder, Row, record_begin
-from datasnap.places import open_repository
+from datasnap.places import default_place, open_repository
 from datasnap.snapshots.held import held, real_place
 
 if TYPE_CHECKING:
@@ -118,12 +118,14 @@ class Run:
         *,
         command: Sequence[str] | None = None,
         called: str = "",
+        code: Code | None = None,
     ) -> None:
         """`datasnap.run` makes one.
 
         Args:
             command: what it runs; None: this program.
             called: its name as long as nobody gives it another.
+            code: what it runs; None: what is in the working directory.
         """
         if not isinstance(name, str):
             raise UsageError(
@@ -133,7 +135,7 @@ class Run:
         self._called = called
         self.id, self.name = "", plain_text(name)
         self._params = plain_params(params) if params is not None else {}
-        self._repo, self._command = repo, command
+        self._repo, self._command, self._code = repo, command, code
         self._journal: Journal | None = None
         self._outer: Journal | None = None
         self._recorder: Recorder | None = None
@@ -315,11 +317,12 @@ class Run:
             "process": this_process(),
             "folder": plain_text(folder),
             "journal": str(journal.folder),
+            "default_repository": _default_repository(repository),
             "environment": environment.hash,
-            "reproduces": _reproduced() if self._command else None,
+            "reproduces": _reproduced(),
             "command": _json(command),
             "params": _json(self._params),
-            "code": _json(this_code(folder)),
+            "code": _json(self._code or this_code(folder)),
         }
         try:
             self.id = record_begin(repository, row, environment)
@@ -382,6 +385,14 @@ def _reproduced() -> str | None:
     """The run that is done again in this process."""
     found = held()
     return found.run if found else None
+
+
+def _default_repository(repository: Repository) -> str | None:
+    """The place of the one that is found where none is named; "": this one; None: there is none."""
+    with suppress(DatasnapError, OSError):
+        place = real_place(default_place())
+        return "" if place == real_place(repository.url) else place
+    return None
 
 
 def _json(value: object) -> str:

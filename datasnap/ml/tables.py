@@ -62,6 +62,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "host": pa.string(),
             "process": pa.string(),
             "folder": pa.string(),
+            "default_repository": pa.string(),
             # Where its processes note, on the machine that it runs on; see `datasnap.ml.leftover`.
             "journal": pa.string(),
             "environment": pa.string(),

@@ -17,6 +17,7 @@ _SELF = "datasnap"
 _LEFT_OUT = {"pip", _SELF}
 #: A record may come from others: what begins with a dash would be an option to pip.
 _PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.!+-]+")
+_SOURCES = Path(__file__).parents[2]
 _MINOR = re.compile(r"(\d+\.\d+)\b.*")
 
 
@@ -28,13 +29,15 @@ def create_venv(environment: Environment, folder: Path) -> Path:
         DatasnapError: a package cannot be installed.
     """
     python = folder / "bin" / "python"
-    wanted = [_package(n, v) for n, v in environment.packages.items() if n not in _LEFT_OUT]
-    _run([_interpreter(environment.python), "-m", "venv", str(folder)], "make a venv")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    left_out = _LEFT_OUT if _from_sources() else _LEFT_OUT - {_SELF}
+    wanted = [_package(n, v) for n, v in environment.packages.items() if n not in left_out]
+    bare = [] if wanted else ["--without-pip"]  # pip takes seconds
+    _run([_interpreter(environment.python), "-m", "venv", *bare, str(folder)], "make a venv")
     if wanted:
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "--no-deps", *wanted], "install the packages of the run")
-    if _SELF in environment.packages:
-        _install_datasnap(environment.packages[_SELF], python, pip)
+    if _SELF in environment.packages and _from_sources():
+        _link_datasnap(python)
     return python
 
 
@@ -61,22 +64,22 @@ def _package(name: str, version: str) -> str:
     return package
 
 
-def _install_datasnap(version: str, python: Path, pip: Sequence[str]) -> None:
-    """This datasnap, where it runs from its sources; else the released one."""
-    sources = Path(__file__).parents[2]
-    if (sources / "pyproject.toml").exists():
-        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-        packages = Path(done.stdout.strip())
-        (packages / f"{_SELF}.pth").write_text(f"{sources}\n", "utf-8")
-        # As pip would, so that it is listed.
-        own = metadata.version(_SELF)
-        listed = packages / f"{_SELF}-{own}.dist-info"
-        listed.mkdir()
-        text = f"Metadata-Version: 2.1\nName: {_SELF}\nVersion: {own}\n"
-        (listed / "METADATA").write_text(text, "utf-8")
-    else:
-        _run([*pip, "--no-deps", _package(_SELF, version)], "install datasnap")
+def _from_sources() -> bool:
+    """Whether this datasnap runs from its sources, which no index has."""
+    return (_SOURCES / "pyproject.toml").exists()
+
+
+def _link_datasnap(python: Path) -> None:
+    """Let a venv have this datasnap, listed as if pip had installed it."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    packages = Path(done.stdout.strip())
+    (packages / f"{_SELF}.pth").write_text(f"{_SOURCES}\n", "utf-8")
+    own = metadata.version(_SELF)
+    listed = packages / f"{_SELF}-{own}.dist-info"
+    listed.mkdir()
+    text = f"Metadata-Version: 2.1\nName: {_SELF}\nVersion: {own}\n"
+    (listed / "METADATA").write_text(text, "utf-8")
 
 
 def _run(command: Sequence[str], what: str) -> None:

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from datasnap.errors import DatasnapError, UsageError
 from datasnap.ml.code import checkout, is_inside, working_folder
 from datasnap.snapshots.held import real_place
@@ -33,10 +35,12 @@ class Worktree:
         folder: where the run was in it.
         copied: untracked files that are taken as they lie there, not touched since the run began.
         missing: those that are gone, or were changed since.
+        code: what is in it, as of the working tree of the run: this one goes.
     """
 
     def __init__(self, root: Path, origin: Path, run: RunRecord) -> None:
         self.root, self.origin = root, origin
+        self.code = run.code
         self._was = Path(os.path.realpath(run.code.root))
         self.copied: list[str] = []
         self.missing: list[str] = []
@@ -70,6 +74,8 @@ class Worktree:
             with suppress(OSError):
                 copied = self._copy(name, began)
             (self.copied if copied else self.missing).append(name)
+        untracked = tuple(self.copied)
+        self.code = msgspec.structs.replace(self.code, untracked=untracked, unlisted=False)
 
     def _copy(self, name: str, began: datetime) -> bool:
         source, to = self.origin / name, self.root / name
@@ -94,8 +100,11 @@ def worktree_of(run: RunRecord, *, keep: bool = False) -> Iterator[Worktree]:
         keep: it stays.
 
     Raises:
-        UsageError: the run's code is not known well enough. DatasnapError: git cannot do it.
+        UsageError: git is not installed; the run's code is not known well enough.
+        DatasnapError: git cannot do it.
     """
+    if shutil.which("git") is None:
+        raise UsageError("git is not installed", hint="The code of a run is checked out by it.")
     _check(run)
     origin = _origin(run)
     above = Path(os.path.realpath(tempfile.mkdtemp(prefix="datasnap-reproduce-")))
@@ -148,11 +157,8 @@ def _origin(run: RunRecord) -> Path:
 
 
 def _git(folder: Path, *words: str, given: bytes = b"") -> None:
-    git = shutil.which("git")
-    if git is None:
-        raise UsageError("git is not installed")
     # Hooks of a checkout are for people.
-    command = [git, "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]
+    command = ["git", "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]
     done = subprocess.run(command, input=given, capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()

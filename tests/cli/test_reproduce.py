@@ -15,25 +15,46 @@ from tests.cli.test_verbs import Shell
 from tests.conftest import write
 
 
-def test_a_run_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """In a repository of data that is in one of git."""
     monkeypatch.chdir(tmp_path)
-    shell, repo = Shell(tmp_path), datasnap.init(tmp_path)
-    write(repo, "rides", pa.table({"id": [1, 2]}), key="id")
     git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "nothing"]):
-        subprocess.run([*git, *words], check=True, cwd=shell.folder)
+        subprocess.run([*git, *words], check=True)
+    write(datasnap.init(tmp_path), "rides", pa.table({"id": [1, 2, 3]}), key="id")
+    return Shell(tmp_path)
+
+
+def test_a_run_is_done_again_with_what_a_purge_has_left(
+    shell: Shell, capfd: pytest.CaptureFixture[str]
+) -> None:
     code = (
-        "import os, datasnap\n"
+        "import datasnap\n"
         "with datasnap.run('twice') as run:\n"
-        "    run.log({'rows': datasnap.open().table('rides').to_arrow().num_rows})\n"
-        "    run.log({'again': len(os.environ.get('DATASNAP_REPRODUCE', ''))})\n"
+        "    run.log({'rows': datasnap.open().table('rides').to_arrow().num_rows, 'one': 1})\n"
     )
     shell("run", "--", sys.executable, "-c", code)
+    run = datasnap.open().runs()[0]
     shell("sql", "DELETE FROM rides WHERE id = 1")
+    shell("purge", "rides", "--where", "id = 2", "--yes")
     said = shell("reproduce", "twice", code=1)
-    assert re.search(r"rows +2 +2 +same", said)
-    assert re.search(r"again +0 +\d+ +differs", said)
+    assert "data: rows of rides were erased since" in shell.errors
+    assert "SnapshotReplaced" not in capfd.readouterr().err
+    assert re.search(r"rows +3 +2 +differs", said)
+    assert re.search(r"one +1 +1 +same", said)
+    assert "rows were erased since: rides" in said
     assert "Something else came of it." in said
-    again = repo.runs()[0]
-    assert f"does {repo.runs()[1].id} again" in shell("runs", "show", again.id)
+    again = datasnap.open().runs()[0]
+    assert f"does {run.id} again" in shell("runs", "show", again.id)
+    compared = shell("runs", "compare", run.id, again.id)
+    assert re.search(r"rides .*what is left is the same  rows were erased since", compared)
+    assert run.id in shell("runs", "show", "twice").splitlines()[0]
     assert "unknown run" in shell.fails("reproduce", "nobody")
+
+
+def test_a_run_that_fails_again_is_not_said_to_give_the_same(shell: Shell) -> None:
+    shell("run", "--", "sh", "-c", "exit 3", code=3)
+    said = shell("reproduce", datasnap.open().runs()[0].id)
+    assert said.count("exit code 3") == 2
+    assert "It failed again, as it did then." in said

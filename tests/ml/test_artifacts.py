@@ -14,7 +14,7 @@ import datasnap
 from datasnap.errors import BadInput, CorruptData, StorageError, UnknownName
 from datasnap.ml import artifacts, tables
 from datasnap.ml.artifacts import Artifact, read_artifact
-from datasnap.ml.folders import FileInside, hash_listing, hash_path
+from datasnap.ml.folders import FileInside, hash_listing, hash_path, is_of_listing
 from datasnap.repository import Repository
 
 
@@ -218,6 +218,17 @@ def test_two_folders_that_differ_in_names_alone_have_two_hashes(tmp_path: Path) 
     assert hash_path(one) != hash_path(other)
     (one / "a").rename(one / "c")
     assert hash_path(one) != hash_path(fill(tmp_path / "other", a=b"X", b=b"Y"))
+
+
+def test_no_file_has_the_hash_of_a_folder(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "folder", a=b"X")
+    inside = [FileInside("a", hash_path(folder / "a"), 1)]
+    listing = f"{inside[0].hash} a\0".encode()
+    files = fill(tmp_path / "files", empty=b"", listing=listing)
+    assert hash_path(folder) == hash_listing(inside) != hash_path(files / "listing")
+    assert is_of_listing(hash_path(files / "listing"), inside)  # as it was recorded once
+    (folder / "a").unlink()
+    assert hash_path(folder) != hash_path(files / "empty")
 
 
 def test_a_damaged_artifact_is_not_handed_out(repo: Repository, tmp_path: Path) -> None:

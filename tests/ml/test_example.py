@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+
+import pytest
 
 import datasnap
 from datasnap.ml.folders import hash_path
@@ -12,12 +14,12 @@ from datasnap.ml.folders import hash_path
 EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "features.py"
 
 
-def test_the_example_goes_from_an_idea_to_production_and_back(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, EXAMPLE, tmp_path], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "rides: new columns: speed" in done.stdout
+def test_the_example_goes_from_an_idea_to_production_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), str(tmp_path)])
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+    assert "rides: new columns: speed" in capfd.readouterr().out
     repo = datasnap.open(tmp_path)
     after, before = repo.runs()
     assert (before.name, after.name) == ("on-main", "on-branch")

@@ -124,41 +124,51 @@ def test_a_run_gives_the_same_after_code_and_data_have_moved_on(
     assert repo.table("rides@main").row_count == 2
 
 
-def test_a_run_that_gives_something_else_says_what(repo: Repository, project: Path) -> None:
-    # It names its repository by a relative path, and reads what no record holds.
-    (project / "train.py").write_text(
-        TRAIN.replace("open()", "open('.')").replace(
-            "FACTOR", f"len(open({str(project / 'n')!r}).read())"
-        )
+def test_a_run_of_four_repositories_that_gives_something_else_says_what(
+    repo: Repository, project: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = datasnap.init(f"{s3}/{uuid.uuid4().hex}")
+    beside, far = datasnap.init(tmp_path / "beside"), datasnap.init(tmp_path / "far" / "off")
+    for each, x in ((there, 5), (beside, 7), (far, 9)):
+        write(each, "rides", rows(x))
+    # It names repositories by relative paths, or not at all; and reads what no record holds.
+    code = (
+        "import datasnap\n"
+        "with datasnap.run('all') as run:\n"
+        f"    for at, place in enumerate((None, '.', '../beside', '{there.url}')):\n"
+        "        x = datasnap.open(place).table('rides').to_arrow()['x'].to_pylist()\n"
+        "        run.log({f'sum{at}': sum(x)})\n"
+        f"    run.log({{'length': len(open({str(project / 'n')!r}).read())}})\n"
+        f"    run.save_model({str(project / 'n')!r})\n"
     )
     (project / "n").write_text("abc")
-    run = train(repo)
-    assert {read.repository for read in run.reads} == {""}
+    monkeypatch.setenv("DATASNAP_REPO", far.url)
+    run = train(there, "-c", code)
+    monkeypatch.delenv("DATASNAP_REPO")
+    assert run.metrics == {"sum0": 9.0, "sum1": 6.0, "sum2": 7.0, "sum3": 5.0, "length": 3.0}
+    assert {read.repository for read in run.reads} == {far.url, repo.url, beside.url, ""}
+    for each in (repo, beside, far, there):
+        write(each, "rides", rows(100))
     (project / "n").write_text("abcd")
-    write(repo, "rides", rows(9))
-    found = reproduce(repo, run.id)
+    found = there.reproduce(run.id)
     assert not found.same
-    by_name = {each.name: each.same for each in found.metrics}
-    assert by_name == {"weight": False, "mean": True, "tagged": True}
+    assert [each.name for each in found.metrics if not each.same] == ["length"]
     assert [each.same for each in found.artifacts] == [False]
-    assert all(each.same for each in found.data)
+    assert [each.same for each in found.data] == [True] * 4
     assert found.missing == ("n",)
 
+    # What did it again is done as it was the first time, from wherever; and is not meant by name.
+    monkeypatch.chdir(tmp_path)
+    assert there.run_record("all").id == run.id
+    third = there.reproduce(found.again.id)
+    assert third.same
+    assert third.again.reproduces == run.id
+    assert third.again.code == msgspec.structs.replace(run.code, untracked=())
 
-def test_the_tree_is_kept_when_asked_and_a_failure_is_recorded(
+
+def test_a_run_that_is_done_again_changes_no_branch_and_its_tree_is_kept_when_asked(
     repo: Repository, project: Path
 ) -> None:
-    run = train(repo, "-c", "import os; assert not os.environ.get('DATASNAP_REPRODUCE')")
-    found = reproduce(repo, run.id, keep=True)
-    assert found.again.status == "failed"
-    assert not found.same
-    assert found.kept is not None
-    assert (found.kept / "train.py").exists()
-    git(project, "worktree", "remove", "--force", str(found.kept))
-    found.kept.parent.rmdir()
-
-
-def test_a_run_that_is_done_again_changes_no_branch(repo: Repository) -> None:
     code = (
         "import datasnap\n"
         "with datasnap.run('writes') as run:\n"
@@ -170,35 +180,15 @@ def test_a_run_that_is_done_again_changes_no_branch(repo: Repository) -> None:
     with repo.transaction("main") as tx:
         tx.drop("predicted")
     head = repo.snapshot().id
-    found = reproduce(repo, run.id)
+    found = reproduce(repo, run.id, keep=True)
     assert not found.same
+    assert found.again.status == "failed"
     assert "'main' stays where it is" in found.again.error
     assert repo.snapshot().id == head
-
-
-def test_a_run_in_an_object_store_that_read_three_repositories(
-    repo: Repository, project: Path, s3: str
-) -> None:
-    there = datasnap.init(f"{s3}/{uuid.uuid4().hex}")
-    beside = datasnap.init(project.parent / "beside")
-    for each, x in ((there, 5), (beside, 7)):
-        write(each, "rides", rows(x))
-    code = (
-        "import datasnap\n"
-        "with datasnap.run('all') as run:\n"
-        f"    for at, place in enumerate((None, '../beside', '{there.url}')):\n"
-        "        x = datasnap.open(place).table('rides').to_arrow()['x'].to_pylist()\n"
-        "        run.log({f'sum{at}': sum(x)})\n"
-    )
-    run = train(there, "-c", code)
-    assert run.metrics == {"sum0": 6.0, "sum1": 7.0, "sum2": 5.0}
-    places = {str(project / ".datasnap"), str(project.parent / "beside" / ".datasnap"), ""}
-    assert {read.repository for read in run.reads} == places
-    for each in (repo, beside, there):
-        write(each, "rides", rows(100))
-    found = there.reproduce(run.id)
-    assert found.same
-    assert len(found.data) == 3
+    assert found.kept is not None
+    assert (found.kept / "train.py").exists()
+    git(project, "worktree", "remove", "--force", str(found.kept))
+    found.kept.parent.rmdir()
 
 
 def test_runs_whose_code_or_command_is_not_known_are_refused(
@@ -224,6 +214,9 @@ def test_runs_whose_code_or_command_is_not_known_are_refused(
     typed = launch([sys.executable], repo=repo).run
     with pytest.raises(UsageError, match="typed in"):
         reproduce(repo, typed)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="git is not installed"), worktree_of(record):
+        pass
 
 
 def test_files_that_a_record_names_are_copied_into_the_tree_alone(
