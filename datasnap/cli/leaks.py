@@ -155,7 +155,8 @@ def _seen(
 def _say(found: Leaks, on: list[str] | None, limit: int) -> None:
     _say_skipped(found, on)
     if not found.searched:
-        say("[yellow]Nothing to look in:[/] no version of another table")
+        if not found.skipped:
+            say("[yellow]Nothing to look in:[/] no version of another table")
         return
     if not found.found:
         where = plural(found.searched, "version")

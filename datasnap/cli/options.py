@@ -28,6 +28,11 @@ def remember_signing() -> None:
     _sign[:] = [True]
 
 
+def names_repository() -> bool:
+    """Whether the command line says which repository is meant."""
+    return bool(_given)
+
+
 def the_repository(place: str | None = None) -> Repository:
     """The repository that the command line names; else that at a place; None: that which
     DATASNAP_REPO or the working directory names."""

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datasnap.cli.options import Json, complete_refs, complete_tables, the_repository
+from datasnap.cli.options import (
+    Json,
+    complete_refs,
+    complete_tables,
+    names_repository,
+    the_repository,
+)
 from datasnap.cli.output import SHORT, hint, plain, plural, print_json, print_table, say
 from datasnap.errors import BrokenPin, UsageError
 
@@ -174,7 +180,7 @@ def _found() -> list[Path]:
 
 
 def _open(pinned: Pinned) -> Repository:
-    return pinned.opened(the_repository)
+    return the_repository() if names_repository() else pinned.opened(the_repository)
 
 
 def _head(pinned: Pinned) -> list[str]:

@@ -88,6 +88,7 @@ def test_the_repository_is_that_of_the_file_or_the_one_that_is_named(
     config = work.folder / "a.yaml"
     config.write_text(config.read_text().replace("repo: .", "repo: /nowhere"))
     assert "missing   a.yaml: there is no repository at /nowhere" in work("pin", "--check", code=1)
+    assert "Correct repo of" not in work.fails("-C", "/nope", "pin", "--update")
     work("-C", str(work.folder), "pin", "--check")
     monkeypatch.setenv("DATASNAP_REPO", str(work.folder))
     work("pin", "--check")
