@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
@@ -13,11 +15,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 from datasnap.errors import UsageError
 from datasnap.ml import handed
 from datasnap.ml.batches import read_batches
-from datasnap.ml.order import Epoch, Order, Share, Uneven
+from datasnap.ml.order import Epoch, Order, Share, Uneven, whole
+from datasnap.ml.origin import Origin
 from datasnap.ml.packed import Packed
-from datasnap.ml.receipts import Origin, leaf_of
+from datasnap.ml.receipts import leaf_of
 from datasnap.ml.source import Source
-from datasnap.ml.tensors import Nulls, Others, Tensors
+from datasnap.ml.states import DatasetState, Whose, read_state
+from datasnap.ml.tensors import Nulls, Others, Tensors, check_transform
 
 if TYPE_CHECKING:
     from datasnap.ml.splits import Split
@@ -93,11 +97,13 @@ class TableDataset(IterableDataset[Any]):
         self._uneven = uneven
         self._tensors = Tensors.of_table(table, columns, nulls=nulls, others=others)
         self._source = Source(table, self._tensors.names, where)
-        self._transform, self._threads = transform, threads
+        check_transform(transform)
+        self._transform = transform
+        self._threads = None if threads is None else whole("threads", threads, least=1)
         self._share()  # is it possible at all?
         self._start = shared_numbers(1)
         #: A state to go on from, and the process that is to.
-        self._resume: tuple[int, dict[str, int]] | None = None
+        self._resume: tuple[int, DatasetState] | None = None
         self._progress = self._state(0, 0, 0, 0, 1)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,7 +112,7 @@ class TableDataset(IterableDataset[Any]):
 
     def __len__(self) -> int:
         """How many batches an epoch has, for this rank."""
-        return self._share().of_rank(self._epoch(0).batches)
+        return self._share().of_rank(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
@@ -125,23 +131,35 @@ class TableDataset(IterableDataset[Any]):
         """All that its batches follow from."""
         return Origin(self._source.pinned, self.order, self._share())
 
+    @property
+    def whose(self) -> Whose:
+        """What states of it say that they are of."""
+        return Whose(self.origin, self._source.kept)
+
+    @cached_property
+    def batches(self) -> int:
+        """How many batches an epoch has, of all ranks."""
+        return self._epoch(0).batches
+
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is of: other epochs, other shuffles. (After
         `load_state_dict` of a state of that epoch: what is left of it.)"""
-        if epoch < 0:
-            raise UsageError("epochs are counted from 0")
-        self._start.fill_(epoch)
-        if self._resume is not None and self._resume[1]["epoch"] != epoch:
+        self._start.fill_(whole("epoch", epoch))
+        if self._resume is not None and self._resume[1].epoch != epoch:
             self._resume = None
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands, in the process that iterates; as `torchdata` expects."""
         return dict(self._progress)
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration in this process go on where another one was: what was handed out
-        is not even read."""
-        self._resume = os.getpid(), dict(state)
+        is not even read.
+
+        Raises:
+            UsageError: this is no state, or one of another dataset.
+        """
+        self._resume = os.getpid(), read_state(state, DatasetState, self.whose, self.batches)
 
     def numbered(self, epoch: int, first: int, *, leaves: bool) -> Iterator[_Numbered]:
         """This process's batches of an epoch, from one on that is counted over all ranks; without
@@ -154,9 +172,9 @@ class TableDataset(IterableDataset[Any]):
         Args:
             loader: one that keeps a receipt.
         """
-        return handed.account(self._source, self.origin, self._epoch(0).batches, loader)
+        return handed.account(self._source, self.origin, self.batches, loader)
 
-    def _counted(self, progress: dict[str, int], made: Iterator[_Numbered]) -> Iterator[Any]:
+    def _counted(self, progress: dict[str, Any], made: Iterator[_Numbered]) -> Iterator[Any]:
         """Batches, counted as they are handed out. (What becomes of a worker's batches, others
         know.)"""
         if get_worker_info() is None:
@@ -174,10 +192,10 @@ class TableDataset(IterableDataset[Any]):
     def _read(self, epoch: int, first: int, given: int, *, leaves: bool) -> Iterator[_Numbered]:
         info = get_worker_info()
         share = self._share() if info is None else self._share(info.id, info.num_workers)
-        whole = self._epoch(epoch)
-        numbers = share.numbers(whole.batches, first, given)
+        made_of = self._epoch(epoch)
+        numbers = share.numbers(made_of.batches, first, given)
         threads = self._threads or (1 if info is not None else os.cpu_count() or 1)
-        for batch in read_batches(self._source, whole, numbers, threads):
+        for batch in read_batches(self._source, made_of, numbers, threads):
             leaf = leaf_of(batch.rows) if leaves else b""
             made: Any = self._tensors.of(batch.rows)
             if self._transform is not None:
@@ -196,13 +214,13 @@ class TableDataset(IterableDataset[Any]):
                 "a state that was loaded in one process cannot be gone on from in another",
                 hint="Use TableLoader, or torchdata's StatefulDataLoader.",
             )
-        if (state["worker"], state["workers"]) != (worker, workers):
+        if (state.worker, state.workers) != (worker, workers):
             raise UsageError(
-                f"the state is of worker {state['worker']} of {state['workers']}, this is "
+                f"the state is of worker {state.worker} of {state.workers}, this is "
                 f"worker {worker} of {workers}",
                 hint="Go on with as many workers; or use TableLoader, whose states fit any number.",
             )
-        return state["epoch"], state["first"], state["given"]
+        return state.epoch, state.first, state.given
 
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._source.counts, self.order, number)
@@ -211,10 +229,12 @@ class TableDataset(IterableDataset[Any]):
         rank, ranks = self._given_share or _distributed()
         return Share(rank, ranks, worker, workers, self._uneven)
 
-    @staticmethod
-    def _state(epoch: int, first: int, given: int, worker: int, workers: int) -> dict[str, int]:
-        names = ("epoch", "first", "given", "worker", "workers")
-        return dict(zip(names, (epoch, first, given, worker, workers), strict=True))
+    def _state(
+        self, epoch: int, first: int, given: int, worker: int, workers: int
+    ) -> dict[str, Any]:
+        state = DatasetState(epoch, first, given, worker, workers, self.whose)
+        plain: dict[str, Any] = msgspec.to_builtins(state)
+        return plain
 
 
 def _distributed() -> tuple[int, int]:

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datasnap.ml import reads
-from datasnap.ml.order import Epoch, Numbers, Order, Share
+from datasnap.ml.order import Count, Epoch, Numbers, Order, Share
 
 if TYPE_CHECKING:
     from datasnap.ml.journal import Journal
-    from datasnap.ml.receipts import Ledger, Origin, Receipt
+    from datasnap.ml.origin import Origin
+    from datasnap.ml.receipts import Ledger, Receipt
     from datasnap.ml.records import RunRead
     from datasnap.ml.source import Source
     from datasnap.repository import Repository
@@ -44,10 +45,10 @@ class Stretch(msgspec.Struct, frozen=True):
         count: how many this rank was given from there on.
     """
 
-    epoch: int
-    epochs: int
-    first: int
-    count: int
+    epoch: Count
+    epochs: Count
+    first: Count
+    count: Count
 
 
 class Handed(msgspec.Struct, frozen=True, omit_defaults=True):

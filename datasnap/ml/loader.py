@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from datasnap.errors import UsageError
 from datasnap.ml.dataset import TableDataset, shared_numbers
 from datasnap.ml.handed import Account, iteration
+from datasnap.ml.order import whole
 from datasnap.ml.receipts import Ledger, Receipt
+from datasnap.ml.states import LoaderState, read_state
 
 #: Which batches there are, and in which order: not for options to say.
 _OWN = (
@@ -41,6 +44,16 @@ class TableLoader(DataLoader[Any]):
     def __init__(
         self, dataset: TableDataset, *, receipt: Receipt | bool = False, **options: Any
     ) -> None:
+        if not isinstance(dataset, TableDataset):
+            raise UsageError(
+                f"a TableLoader is of a TableDataset, not of {type(dataset).__name__}",
+                hint="As in: TableLoader(TableDataset(table, batch_size=8192))",
+            )
+        if not isinstance(receipt, bool | Receipt):
+            raise UsageError(
+                f"receipt is True, False or a receipt, not {receipt!r}",
+                hint="Of a file: datasnap.ml.receipts.read_receipt(FILE)",
+            )
         for name in _OWN:
             if name in options:
                 raise UsageError(
@@ -79,7 +92,7 @@ class TableLoader(DataLoader[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is of."""
-        self._next = epoch, 0
+        self._next = whole("epoch", epoch), 0
 
     def receipt(self) -> Receipt:
         """The receipt of all batches handed out so far.
@@ -99,18 +112,29 @@ class TableLoader(DataLoader[Any]):
             max(self._epoch, 0),
             self._first + self._given * self._table.origin.share.ranks,
         )
+        batch = min(batch, self._table.batches)  # of the last, ranks may have had some twice
         kept = None if self._ledger is None else self._ledger.state()
-        return {"epoch": epoch, "batch": batch, "receipt": kept}
+        state = LoaderState(epoch, batch, self._table.whose, kept)
+        plain: dict[str, Any] = msgspec.to_builtins(state)
+        return plain
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration go on there; with any number of workers.
 
         Raises:
+            UsageError: this is no state, or one of another dataset; or it has a receipt, and this
+                loader keeps none.
             ReceiptMismatch: the receipt so far is of other rows.
         """
-        self._next = state["epoch"], state["batch"]
-        if self._ledger is not None and state.get("receipt") is not None:
-            self._ledger.restore(state["receipt"])
+        found = read_state(state, LoaderState, self._table.whose, self._table.batches)
+        if found.receipt is not None:
+            if self._ledger is None:
+                raise UsageError(
+                    "the state has a receipt, which this loader would not go on with",
+                    hint="Make the loader with receipt=True; or give {**state, 'receipt': None}.",
+                )
+            self._ledger.restore(found.receipt)
+        self._next = found.epoch, found.batch
 
     def _run(self, turn: object) -> Iterator[Any]:
         table, ledger = self._table, self._ledger

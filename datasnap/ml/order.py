@@ -22,10 +22,12 @@ that `PCG64` draws, are frozen (https://numpy.org/neps/nep-0019-rng-policy.html)
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, SupportsIndex, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from numpy.random import PCG64, RandomState
@@ -33,6 +35,10 @@ from numpy.random import PCG64, RandomState
 from datasnap.errors import UsageError
 
 Numbers = npt.NDArray[np.int64]
+
+#: What can be counted, as files say it.
+_MOST = (1 << 63) - 1
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 
 #: What the numbers of a key are below, and a seed is cut into.
 _WORD = 1 << 32
@@ -64,10 +70,11 @@ class Order:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "window", "lanes"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.seed < 1 << 63:
-            raise UsageError(f"a seed is from 0 to 2^63 - 1, not {self.seed}")
+            object.__setattr__(self, name, whole(name, getattr(self, name), least=1))
+        object.__setattr__(self, "seed", whole("seed", self.seed))
+        for name in ("shuffle", "drop_last"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
 
 
 class Piece(NamedTuple):
@@ -210,8 +217,12 @@ class Share:
     uneven: Uneven = "pad"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.ranks:
-            raise UsageError(f"there is no rank {self.rank} among {self.ranks}")
+        for name, names in (("rank", "ranks"), ("worker", "workers")):
+            number, count = whole(name, getattr(self, name)), whole(names, getattr(self, names))
+            if number >= count:
+                raise UsageError(f"there is no {name} {number} among {count}")
+            object.__setattr__(self, name, number)
+            object.__setattr__(self, names, count)
         if self.uneven not in ("pad", "drop", "keep"):
             raise UsageError(f"uneven is 'pad', 'drop' or 'keep', not '{self.uneven}'")
 
@@ -230,9 +241,11 @@ class Share:
             first: the batch at which the epoch is gone on with, by all.
             given: leave out so many of the worker's own.
         """
-        start = self.worker + given * self.workers
-        places = np.arange(start, self.of_rank(batches, first), self.workers, dtype=np.int64)
-        return (first + self.rank + places * self.ranks) % max(batches, 1)
+        stop = self.of_rank(batches, first)
+        start = min(self.worker + given * self.workers, stop)
+        places = np.arange(start, stop, self.workers, dtype=np.int64)
+        count = max(batches, 1)
+        return ((first + self.rank) % count + places * self.ranks) % count
 
 
 def _lanes(order: Order, rows: int, batches: int) -> int:
@@ -240,6 +253,21 @@ def _lanes(order: Order, rows: int, batches: int) -> int:
     up. A divisor of what is asked for, so that what divides workers evenly still does."""
     most = max(1, min(order.lanes, batches, rows // order.window))
     return next(n for n in range(most, 0, -1) if order.lanes % n == 0)
+
+
+def whole(name: str, value: object, *, least: int = 0) -> int:
+    """A whole number that was given as an option.
+
+    Raises:
+        UsageError: it is none, too small or too big.
+    """
+    try:
+        number = operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        number = -1
+    if not least <= number <= _MOST:
+        raise UsageError(f"{name} is a whole number from {least} to 2^63 - 1, not {value!r}")
+    return number
 
 
 def shuffled(count: int, *key: int) -> Numbers:

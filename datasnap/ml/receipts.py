@@ -20,7 +20,7 @@ import secrets
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import blake3
 import msgspec
@@ -28,8 +28,9 @@ import msgspec
 from datasnap.errors import BadInput, ReceiptMismatch, StorageError, UsageError
 from datasnap.ml.batches import read_batches
 from datasnap.ml.merkle import Merkle
-from datasnap.ml.order import Epoch, Order, Share
-from datasnap.ml.source import Pinned, Source, open_pinned
+from datasnap.ml.order import Count, Epoch
+from datasnap.ml.origin import Origin, differences
+from datasnap.ml.source import Source, open_pinned
 from datasnap.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ MAX_LEAVES = 1 << 16
 _LEAF_BYTES = 32
 
 
+#: The root of a tree or of a part of it, as files say it.
+_Root = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Stretch(msgspec.Struct, frozen=True):
     """Batches of one epoch that were handed out one after the other.
 
@@ -54,17 +59,9 @@ class Stretch(msgspec.Struct, frozen=True):
         count: how many were handed out, to this rank.
     """
 
-    epoch: int
-    first: int
-    count: int
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """All that batches follow from."""
-
-    pinned: Pinned
-    order: Order
-    share: Share
+    epoch: Count
+    first: Count
+    count: Count
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -79,11 +76,11 @@ class Receipt(msgspec.Struct, frozen=True):
 
     origin: Origin
     stretches: tuple[Stretch, ...]
-    batches: int
-    rows: int
-    root: str
+    batches: Count
+    rows: Count
+    root: _Root
     leaves: str = ""
-    format: int = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=1)] = FORMAT
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, as JSON; whole, or not at all.
@@ -139,7 +136,7 @@ def parse_receipt(data: bytes, name: str = "this") -> Receipt:
     try:
         found = msgspec.json.decode(data, type=Receipt)
         kept = len(base64.b64decode(found.leaves, validate=True))
-    except (msgspec.MsgspecError, ValueError, UsageError) as error:
+    except (msgspec.MsgspecError, ValueError, UsageError, RecursionError) as error:
         raise BadInput(f"{name} is no receipt: {error}") from error
     if found.format > FORMAT:
         raise BadInput(
@@ -217,23 +214,25 @@ class Ledger:
             base64.b64encode(self._leaves).decode() if count <= MAX_LEAVES else "",
         )
 
-    def state(self) -> dict[str, object]:
-        """What `restore` needs, as plain values."""
-        peaks = [peak.hex() for peak in self._tree.peaks]
-        return {"receipt": msgspec.to_builtins(self.receipt()), "peaks": peaks}
+    def state(self) -> LedgerState:
+        """What `restore` needs."""
+        return LedgerState(self.receipt(), tuple(peak.hex() for peak in self._tree.peaks))
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: LedgerState) -> None:
         """Go on where another one was.
 
         Raises:
+            BadInput: the state was damaged.
             ReceiptMismatch: that was of other rows, or of another order; or what was handed out
                 then is not what is expected.
         """
-        kept = msgspec.convert(state["receipt"], Receipt)
-        peaks = [bytes.fromhex(peak) for peak in msgspec.convert(state["peaks"], list[str])]
+        kept = parse_receipt(msgspec.json.encode(state.receipt), "the receipt of the state")
+        tree = Merkle([bytes.fromhex(peak) for peak in state.peaks], kept.batches)
+        if len(state.peaks) != kept.batches.bit_count() or tree.root.hex() != kept.root:
+            raise BadInput("the receipt of the state is damaged: its root is another")
         _compare(self._origin, kept.origin)
         self._stretches = list(kept.stretches)
-        self._tree, self._rows = Merkle(peaks, kept.batches), kept.rows
+        self._tree, self._rows = tree, kept.rows
         self._leaves = bytearray(base64.b64decode(kept.leaves))
         if self._expected is not None:
             self._wanted = _wanted(self._expected)
@@ -267,6 +266,17 @@ class Ledger:
             return
         if wanted.root != self.root or wanted.rows != self._rows:
             raise ReceiptMismatch("the rows that were handed out are not those of the receipt")
+
+
+class LedgerState(msgspec.Struct, frozen=True):
+    """A receipt that goes on.
+
+    Attributes:
+        peaks: of its tree, see `Merkle`.
+    """
+
+    receipt: Receipt
+    peaks: tuple[_Root, ...]
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -318,6 +328,8 @@ def verify_receipt(
             done += 1
             progress("receipt", done, receipt.batches)
     derived = ledger.receipt()
+    if derived.stretches != receipt.stretches:
+        return _verified(ledger, "it says of some epoch that more batches were handed out")
     if (derived.batches, derived.rows) != (receipt.batches, receipt.rows):
         return _verified(
             ledger, f"the receipt says {receipt.batches:,} batches of {receipt.rows:,} rows"
@@ -331,19 +343,12 @@ def _verified(ledger: Ledger, problem: str) -> Verified:
 
 
 def _compare(own: Origin, expected: Origin) -> None:
-    """Refuse rows that cannot be those of a receipt. (Where the repository is, is no matter.)"""
-    names = {
-        "table": (own.pinned.table_id, expected.pinned.table_id),
-        "columns": (own.pinned.columns, expected.pinned.columns),
-        "condition": (own.pinned.where, expected.pinned.where),
-        "order": (own.order, expected.order),
-        "rank": (own.share, expected.share),
-    }
-    other = [name for name, (one, two) in names.items() if one != two]
-    if other:
-        one, two = names[other[0]]
+    """Refuse rows that cannot be those of a receipt."""
+    differs = differences(own, expected)
+    if differs:
         raise ReceiptMismatch(
-            f"the receipt is of another {' and '.join(other)}: {two}, not {one}",
+            f"the receipt is of another dataset: {differs}",
+            hint="Make the dataset as the receipt says, or give no receipt to compare with.",
         )
 
 

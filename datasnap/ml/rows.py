@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,7 +11,7 @@ from torch.utils.data import Dataset
 
 from datasnap.errors import UsageError
 from datasnap.ml.source import Source
-from datasnap.ml.tensors import Nulls, Others, Tensors
+from datasnap.ml.tensors import Nulls, Others, Tensors, check_transform
 
 if TYPE_CHECKING:
     from datasnap.ml.splits import Split
@@ -41,6 +42,7 @@ class RowDataset(Dataset[Any]):
         others: Others = "error",
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
+        check_transform(transform)
         self._tensors = Tensors.of_table(table, columns, nulls=nulls, others=others)
         self._source = Source(table, self._tensors.names, where)
         self._transform = transform
@@ -55,9 +57,15 @@ class RowDataset(Dataset[Any]):
         """Rows by their numbers, in any order; PyTorch calls this with those of a batch.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: there is no such row. UsageError: this is no number of one.
         """
-        rows = self._source.take_rows(np.asarray(numbers, np.int64))
+        try:
+            asked = np.array([operator.index(number) for number in numbers], np.int64)
+        except TypeError as error:
+            raise UsageError(f"rows are asked for by whole numbers: {error}") from error
+        except OverflowError as error:
+            raise IndexError(f"there are {len(self):,} rows") from error
+        rows = self._source.take_rows(asked)
         self._source.note(**{"row numbers": True})
         return Taken(self._tensors.of(rows), len(numbers), self._transform)
 

@@ -11,8 +11,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import blake3
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -37,14 +39,18 @@ _FEW = 2
 _SHARE = 2
 
 
+#: An ID, as files say it.
+_Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 @dataclass(frozen=True)
 class Pinned:
     """What is read: IDs as 64 hex digits, and SQL that chooses among the rows."""
 
-    url: str
-    snapshot: str
+    url: Annotated[str, msgspec.Meta(pattern="^[^\\0]+$")]
+    snapshot: _Id
     table: str
-    table_id: str
+    table_id: _Id
     columns: tuple[str, ...]
     where: str | None = None
 
@@ -95,6 +101,11 @@ class Source:
         if self._wanted is None:
             return np.diff(self.starts)
         return np.array([len(self._positions(n)) for n in range(len(self.starts) - 1)], np.int64)
+
+    @cached_property
+    def kept(self) -> str:
+        """A hash of which rows are wanted; "": all."""
+        return "" if self._wanted is None else blake3.blake3(self._wanted.data).hexdigest()
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -12,10 +12,11 @@ text, binary, lists, others  no tensor: refused, left out, or a Python list, as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -78,9 +79,9 @@ class Tensors:
         """Of some columns of a table.
 
         Raises:
-            UnknownName: it has no such column.
+            UnknownName: it has no such column. UsageError: this is no table, or no columns.
         """
-        return cls(selected_schema(table.manifest, columns), nulls, others)
+        return cls(_selected(table, columns), nulls, others)
 
     def __post_init__(self) -> None:
         if self.nulls not in ("error", "nan", "mask"):
@@ -134,6 +135,32 @@ class Tensors:
             hint="Give nulls='mask' for a tensor beside each column that tells where it has "
             "values, nulls='nan' for NaN in columns of floats, or leave the rows out by `where`.",
         )
+
+
+def check_transform(transform: Callable[[dict[str, Any]], Any] | None) -> None:
+    """Refuse what cannot be called."""
+    if transform is not None and not callable(transform):
+        raise UsageError(f"transform is called with what was read: not {transform!r}")
+
+
+def _selected(table: TableVersion | Split, columns: Sequence[str] | None) -> pa.Schema:
+    """The schema of some columns; one that is named alone is one, too."""
+    from datasnap.ml.splits import Split
+    from datasnap.versions import TableVersion
+
+    if not isinstance(table, TableVersion | Split):
+        raise UsageError(
+            f"a dataset is of a table or a split, not of {type(table).__name__}",
+            hint='As in: TableDataset(datasnap.open().table("rides"))',
+        )
+    names = [columns] if isinstance(columns, str) else columns
+    try:
+        named = None if names is None else msgspec.convert(list(names), list[str])
+    except (TypeError, msgspec.ValidationError):
+        raise UsageError(f"columns are named by a list of text, not {columns!r}") from None
+    if named == []:
+        raise UsageError("columns names no column", hint="Leave it out for all of them.")
+    return selected_schema(table.manifest, named)
 
 
 def _writable(values: Values) -> Values:

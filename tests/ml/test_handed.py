@@ -56,7 +56,7 @@ def test_a_row_was_seen_by_a_run_whose_loader_handed_it_out_and_by_no_other(
 ) -> None:
     split = repo.table("t").split("train", 0.5)
     gone_on = TableLoader(data(repo))
-    gone_on.load_state_dict({"epoch": 2, "batch": 9})
+    gone_on.load_state_dict({**gone_on.state_dict(), "epoch": 2, "batch": 9})
     some = {
         "whole": lambda: TableLoader(data(repo)),
         "stopped": lambda: first(TableLoader(data(repo), num_workers=1), 3),

@@ -84,7 +84,7 @@ def test_a_shuffled_epoch_has_every_row_once_and_mixes_them(table: TableVersion)
 
 def test_an_epoch_is_the_same_for_any_number_of_workers(table: TableVersion) -> None:
     expected = ids(dataset(table))
-    for workers in (1, 3, 4):
+    for workers in (3, 4):
         loader = DataLoader(dataset(table), batch_size=None, num_workers=workers)
         assert ids(loader) == expected
 
@@ -127,9 +127,9 @@ def test_ranks_share_an_epoch(table: TableVersion) -> None:
 
 
 def test_a_loader_goes_on_where_it_was_with_any_number_of_workers(table: TableVersion) -> None:
+    alone = TableLoader(dataset(table))
+    whole, after = [ids(alone) for _ in range(2)]
     loader = TableLoader(dataset(table), num_workers=2)
-    whole, after = [ids(loader) for _ in range(2)]
-    loader.set_epoch(0)
     batches = iter(loader)
     seen = ids(next(batches) for _ in range(10))
     state = pickle.loads(pickle.dumps(loader.state_dict()))
@@ -150,7 +150,7 @@ def test_going_on_does_not_decode_what_was_passed(
     original = data._source.read
     monkeypatch.setattr(data._source, "read", lambda *a: read.append(a) or original(*a))
     loader = TableLoader(data)
-    loader.load_state_dict({"epoch": 0, "batch": 41})
+    loader.load_state_dict({**loader.state_dict(), "batch": 41})
     assert len(list(loader)) == 2
     passed = int(np.searchsorted(data._source.starts, 41 * 7_000, side="right")) - 1
     assert passed > 0
@@ -176,6 +176,62 @@ def test_a_state_is_gone_on_from_once_by_the_process_that_loaded_it(table: Table
         worker.submit(list, other).result()
     other.set_epoch(1)
     assert ids(other) != whole
+
+
+def test_a_state_of_another_dataset_is_refused_and_says_what_differs(table: TableVersion) -> None:
+    loader = TableLoader(dataset(table, where="km > 0"))
+    state, own = loader.state_dict(), dataset(table, where="km > 0").state_dict()
+    others = {
+        "seed 3, not 4": {"seed": 4},
+        "batch_size 7000, not 10": {"batch_size": 10},
+        "columns ride_id, fare, not fare; .*shuffle True, not False": {
+            "columns": ["fare"],
+            "shuffle": False,
+        },
+        "where km > 0, not none": {"where": None},
+    }
+    for said, options in others.items():
+        other = dataset(table, **{"where": "km > 0", **options})
+        for each, kept in ((TableLoader(other), state), (other, own)):
+            with pytest.raises(UsageError, match=f"the state is of another dataset: {said}"):
+                each.load_state_dict(kept)
+    shared = dataset(table, where="km > 0", rank=1, ranks=2)
+    TableLoader(shared).load_state_dict(state)  # a batch is counted over all ranks
+    with pytest.raises(UsageError, match="the state is of another dataset: ranks 1, not 2"):
+        shared.load_state_dict(own)
+    for wrong in (None, 3, {}, {**state, "batch": -1}, {**state, "epoch": "x"}):
+        with pytest.raises(UsageError, match="this is no state of such a loader or dataset"):
+            loader.load_state_dict(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the state is of batch 1,000, and an epoch has 4"):
+        loader.load_state_dict({**state, "batch": 1000})
+    with pytest.raises(UsageError, match="the state is of batch 1,000"):
+        dataset(table, where="km > 0").load_state_dict({**own, "given": 1000})
+
+
+def test_a_state_whose_condition_keeps_other_rows_now_is_refused(repo: Repository) -> None:
+    write(repo, "t", pa.table({"x": [1, 2, 3, 4]}))
+
+    def loader() -> TableLoader:
+        return TableLoader(TableDataset(repo.table("t"), where="x IN (SELECT x FROM good)"))
+
+    write(repo, "good", pa.table({"x": [1, 2]}))
+    state = loader().state_dict()
+    loader().load_state_dict(state)
+    write(repo, "good", pa.table({"x": [1, 3]}))
+    with pytest.raises(UsageError, match="its condition kept other rows then"):
+        loader().load_state_dict(state)
+
+
+def test_the_state_of_an_epoch_that_was_padded_is_at_its_end(table: TableVersion) -> None:
+    loader = TableLoader(dataset(table, batch_size=100_000, rank=0, ranks=2))
+    batches = iter(loader)
+    next(batches), next(batches)
+    state = loader.state_dict()
+    assert (state["batch"], loader._table.batches) == (3, 3)
+    other = TableLoader(dataset(table, batch_size=100_000, rank=1, ranks=2))
+    other.load_state_dict(state)
+    assert list(other) == []
+    assert other.state_dict()["epoch"] == 1
 
 
 def test_loaders_of_one_dataset_count_epochs_for_themselves(table: TableVersion) -> None:
@@ -298,6 +354,32 @@ def test_what_is_wrong_is_said_at_once(table: TableVersion) -> None:
         TableLoader(dataset(table), in_order=False)
     with pytest.raises(UsageError, match="no receipt is kept"):
         TableLoader(dataset(table)).receipt()
+    for name in ("batch_size", "seed", "window", "lanes", "threads", "rank", "ranks"):
+        ranks = {"rank": 0, "ranks": 1} if "rank" in name else {}
+        for wrong in ("a", 1.5, -1, 10**30):
+            with pytest.raises(UsageError, match=f"{name} is a whole number"):
+                dataset(table, **{**ranks, name: wrong})
+    for options, said in (
+        ({"shuffle": "no"}, "shuffle is True or False"),
+        ({"transform": "x"}, "transform is called"),
+        ({"columns": 3}, "columns are named by a list"),
+        ({"columns": [3]}, "columns are named by a list"),
+        ({"columns": []}, "columns names no column"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            dataset(table, **options)
+    assert ids(dataset(table, columns="ride_id", batch_size=100_000))
+    for call in (TableDataset, RowDataset):
+        with pytest.raises(UsageError, match="of a table or a split, not of str"):
+            call("rides")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="is of a TableDataset, not of list"):
+        TableLoader([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="receipt is True, False or a receipt") as error:
+        TableLoader(dataset(table), receipt="r.json")  # type: ignore[arg-type]
+    assert "read_receipt" in error.value.hint
+    for each in (dataset(table), TableLoader(dataset(table))):
+        with pytest.raises(UsageError, match="epoch is a whole number"):
+            each.set_epoch("a")  # type: ignore[arg-type]
 
 
 def test_rows_by_number(table: TableVersion, rides: pa.Table) -> None:
@@ -306,8 +388,11 @@ def test_rows_by_number(table: TableVersion, rides: pa.Table) -> None:
     all_ids, fares = (rides[name].to_numpy() for name in COLUMNS)
     assert rows[123_456]["ride_id"] == all_ids[123_456]
     assert rows[-1]["fare"] == fares[-1]
-    with pytest.raises(IndexError):
-        rows[len(rows)]
+    for beyond in (len(rows), 10**30):
+        with pytest.raises(IndexError):
+            rows[beyond]
+    with pytest.raises(UsageError, match="rows are asked for by whole numbers"):
+        rows["a"]  # type: ignore[index]
     numbers = np.random.default_rng(0).integers(0, len(rows), 500)
     batch = rows.__getitems__(numbers.tolist()).whole()
     np.testing.assert_array_equal(batch["ride_id"].numpy(), all_ids[numbers])
