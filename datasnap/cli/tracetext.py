@@ -45,7 +45,7 @@ def show_traces(repository: Repository, found: Sequence[TracedRun]) -> None:
 
 def show_row(found: RowTrace, spec: str) -> None:
     """The runs that saw a row."""
-    there = "" if found.present else "  [dim]it is gone now[/]"
+    there = "" if found.present else "  [dim]it is not there now[/]"
     say(f"[bold]{plain(spec)}[/]  {plain(found.key)}{there}")
     if not found.sightings:
         say("No run read a version of it that has this row")
@@ -93,6 +93,8 @@ def _add_table(branch: Tree, table: TracedTable) -> None:
     said = f"[bold cyan]{plain(table.name)}[/]@{table.snapshot[:SHORT]}"
     if table.rows is not None:
         said += f"  {plural(table.rows, 'row')}"
+    if table.erased:
+        said += " left, [yellow]rows erased since[/]"
     if table.splits:
         said += f"  [dim]split[/] {plain(', '.join(table.splits))}"
     if table.columns is not None:

@@ -77,7 +77,8 @@ def _fit(field: pa.Field, table: str, value: object) -> pa.Array:
     except (ValueError, TypeError, OverflowError, pa.ArrowException, BadInput) as error:
         raise BadKey(
             f"{value!r} is no key of '{table}', where '{field.name}' is {field.type}",
-            hint=str(error).splitlines()[0],
+            # PyArrow's own words say no more than that.
+            hint="" if isinstance(error, pa.ArrowException) else str(error).splitlines()[0],
         ) from error
 
 

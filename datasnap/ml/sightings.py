@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from datasnap.errors import DatasnapError
+from datasnap.errors import CorruptData, DatasnapError
 from datasnap.history.key import Key, key_values, shown_key
 from datasnap.history.rows import Row, RowFinder
 from datasnap.history.walk import newest_table, table_at
+from datasnap.ml.erased import is_erased, snapshot_left
 from datasnap.ml.handed import Handed, handed_out
 from datasnap.ml.reads import FILTER
 from datasnap.ml.records import RunRead, RunRecord, runs
@@ -23,7 +24,7 @@ from datasnap.ml.source import Source
 from datasnap.ml.trace import split_of
 from datasnap.query.expressions import check_repeatable
 from datasnap.query.selecting import Selection, read_selection
-from datasnap.snapshots.objects import ObjectId, SnapshotId, Table, TableId
+from datasnap.snapshots.objects import ObjectId, Table, TableId
 from datasnap.tables.manifest import Segments, fields_by_name
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _THROUGH = {
     "diff": "it read how two versions differ",
     FILTER: "it filtered another table by it",
 }
+_ERASED = "rows of the version that it read were erased since"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def trace_row(repository: Repository, table: str, key: Key, *, at: str = "HEAD")
         UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
     """
     start = repository.resolve(at)
+    repository.replaced.refresh()
     reference = newest_table(repository.objects, start, table)
     manifest = repository.objects.get(reference, Table)
     values = key_values(manifest, table, key)
@@ -127,14 +130,15 @@ class _Looking:
 
     def sighting(self, run: RunRecord, reads: Sequence[RunRead]) -> Sighting | None:
         """What a run saw of the row in one version of the table; None: it did not see it."""
-        id = TableId(ObjectId(bytes.fromhex(reads[0].table_id)))
         try:
+            id, erased = self._left(reads[0])
             row = self.row_of(id)
         except DatasnapError as error:
-            return Sighting(run, False, error.message, reads[0].snapshot, (), None)
-        if row is None:
-            return None
-        asked = [(read, self._unsure(read, id, row)) for read in reads]
+            why = self._lost(reads[0], error)
+            return Sighting(run, False, why, reads[0].snapshot, (), None)
+        if id is None or row is None:
+            return Sighting(run, False, _ERASED, reads[0].snapshot, (), None) if erased else None
+        asked = [(read, self._unsure(read, id, row, erased=erased)) for read in reads]
         seen = [(read, why) for read, why in asked if why is not None]
         if not seen:
             return None
@@ -148,9 +152,28 @@ class _Looking:
             self._changed(id, row),
         )
 
-    def _unsure(self, read: RunRead, id: TableId, row: Row) -> str | None:
+    def _left(self, read: RunRead) -> tuple[TableId | None, bool]:
+        """The version that was read, or what is left of it; and whether rows of it were erased."""
+        if not is_erased(self.repository, read):
+            return TableId(ObjectId(bytes.fromhex(read.table_id))), False
+        tree = self.repository.tree(snapshot_left(self.repository, read.snapshot))
+        left = tree.entries.get(read.table)
+        return (left.id if left else None), True
+
+    def _lost(self, read: RunRead, error: DatasnapError) -> str:
+        """Why nobody can look into a version."""
+        if isinstance(error, CorruptData) and read.snapshot:
+            try:
+                self.repository.tree(snapshot_left(self.repository, read.snapshot))
+            except DatasnapError as plain:  # it was pruned
+                return plain.message
+        return error.message
+
+    def _unsure(self, read: RunRead, id: TableId, row: Row, *, erased: bool) -> str | None:
         """Why it is not sure that a read gave the row; "": it is. None: it did not give it."""
         details = read.details
+        if erased and "rows" in details:
+            return _ERASED  # the rows that are left have other numbers
         rows, where = details.get("rows"), details.get("where")
         number = self._number(row)
         try:
@@ -158,7 +181,7 @@ class _Looking:
             if not start <= number < stop or not self._kept(read, id, where, number):
                 return None
             if (given := handed_out(read)) is not None:
-                return self._unsure_of_loader(given, read, id, number)
+                return self._unsure_of_loader(given, read, id, number, erased=erased)
         except (DatasnapError, msgspec.ValidationError) as error:
             return f"its filter cannot be asked: {error}"
         if "through" in details:
@@ -167,12 +190,16 @@ class _Looking:
         return f"it read by {', '.join(unknown)}" if unknown else ""
 
     def _unsure_of_loader(
-        self, given: Handed, read: RunRead, id: TableId, number: int
+        self, given: Handed, read: RunRead, id: TableId, number: int, *, erased: bool
     ) -> str | None:
         """The same of a loader that had the row to hand out."""
         if not given.account:
             return "it read in workers of a DataLoader"
-        if given.whole or (given.stretches and self._given(given, read, id, number)):
+        if given.whole:
+            return ""
+        if erased:
+            return _ERASED  # as above: which batch had it?
+        if given.stretches and self._given(given, read, id, number):
             return ""
         return None if given.ended else "nobody knows all that was handed out to it"
 
@@ -205,7 +232,7 @@ class _Looking:
     def _version(self, read: RunRead, id: TableId) -> TableVersion:
         from datasnap.versions import TableVersion
 
-        snapshot = SnapshotId(ObjectId(bytes.fromhex(read.snapshot)))
+        snapshot = snapshot_left(self.repository, read.snapshot)
         return TableVersion(self.repository, read.table, id, snapshot)
 
     def _changed(self, id: TableId, row: Row) -> tuple[str, ...] | None:

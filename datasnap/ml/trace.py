@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from datasnap.errors import DatasnapError, UnknownName
 from datasnap.history.walk import Touch, touches
 from datasnap.ml.artifacts import Artifact, find_artifact
+from datasnap.ml.erased import is_erased, snapshot_left
 from datasnap.ml.folders import hash_path
 from datasnap.ml.records import RunRead, RunRecord, run_record, runs
 from datasnap.places import open_repository
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import SnapshotId
 from datasnap.tables.origins import sources
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TracedTable:
         columns: None: all, or it is not known.
         splits: the names of the splits that it read of it; empty: it read no split.
         rows: how many the table has; None: nobody can tell any more.
-        erased: rows of that snapshot were purged since; `rows` are those that are left.
+        erased: rows of it were purged since; `rows` are those that are left.
         changes: what made it what it was, newest first: some of them.
         more: there were others.
         why: nobody can tell.
@@ -110,7 +111,7 @@ def trace(repository: Repository, what: str) -> list[TracedRun]:
     elif _HASH.fullmatch(what):
         found = find_artifact(repository, what)
     else:
-        record = run_record(repository, what)
+        record = _run_called(repository, what)
         return [trace_run(repository, record, record.artifacts)]
     wanted = {each.run for each in found}
     return [
@@ -118,6 +119,14 @@ def trace(repository: Repository, what: str) -> list[TracedRun]:
         for run in runs(repository)
         if run.id in wanted
     ]
+
+
+def _run_called(repository: Repository, what: str) -> RunRecord:
+    try:
+        return run_record(repository, what)
+    except UnknownName as error:
+        names = {run.name for run in runs(repository)}
+        raise UnknownName("file, artifact or run", what, filter(None, names)) from error
 
 
 def trace_run(
@@ -148,13 +157,12 @@ def _table(repository: Repository, reads: Sequence[RunRead]) -> TracedTable:
     try:
         place = open_repository(first.repository) if first.repository else repository
         place.replaced.refresh()
-        read = SnapshotId(ObjectId(bytes.fromhex(first.snapshot)))
-        now = place.replaced.current(read)
+        now, erased = snapshot_left(place, first.snapshot), is_erased(place, first)
         rows = place.snapshot(now.hex()).table(first.table).row_count
         changes, more = _changes(place, now, first.table)
     except DatasnapError as error:
         return replace(found, why=error.message)
-    return replace(found, rows=rows, erased=now != read, changes=changes, more=more)
+    return replace(found, rows=rows, erased=erased, changes=changes, more=more)
 
 
 def split_of(read: RunRead) -> str:

@@ -69,6 +69,20 @@ def test_the_runs_that_saw_a_row_are_listed(repo: Repository, shell: Shell) -> N
     ]
     assert "unknown row 'id=7'" in shell.fails("trace", "--table", "rides", "--key", "7")
     assert "say which row" in shell.fails("trace", "--table", "rides", code=2)
+    wrong = shell.fails("trace", "--table", "rides", "--key", "x")
+    assert "'x' is no key of 'rides'" in wrong and "hint" not in wrong
+    with datasnap.run("gbm", repo=repo):
+        pass
+    said = shell.fails("trace", "nofile.bin")
+    assert "unknown file, artifact or run 'nofile.bin'" in said
+    assert said.count("gbm") == 1
+
+
+def test_rows_that_were_erased_since_are_told(repo: Repository, shell: Shell) -> None:
+    repo.purge("rides", "id = 2")
+    assert "1 row left, rows erased since" in shell("trace", "gbm")
+    said = shell("trace", "--table", "rides", "--key", "2")
+    assert "may have: rows of the version that it read were erased since" in said
 
 
 def test_lineage_is_exported(repo: Repository, shell: Shell) -> None:

@@ -82,7 +82,7 @@ def test_all_runs_that_saved_a_content_are_found_and_none_that_did_not(
     (files / "new.bin").write_bytes(b"never saved")
     with pytest.raises(UnknownName, match="no run saved its content"):
         trace(rides_repo, "new.bin")
-    with pytest.raises(UnknownName, match="unknown run"):
+    with pytest.raises(UnknownName, match="unknown file, artifact or run"):
         trace(rides_repo, "gone.bin")
 
 
@@ -178,6 +178,35 @@ def test_filters_ranges_and_splits_are_asked_about_the_row(rides_repo: Repositor
     in_split = trace_row(rides_repo, "rides", inside[0]) if inside else None
     if in_split is not None:
         assert {s.splits for s in in_split.sightings if s.run.name == "split"} == {("train",)}
+
+
+def test_after_a_purge_what_is_left_is_asked_and_of_the_rest_nobody_knows(
+    rides_repo: Repository,
+) -> None:
+    table = rides_repo.table("rides")
+    reads = {
+        "whole": lambda: table.to_arrow(),
+        "where in": lambda: table.to_arrow(where="id < 3"),
+        "where out": lambda: table.to_arrow(where="id > 3"),
+        "range": lambda: table.to_arrow(rows=(0, 3)),
+    }
+    for name, read in reads.items():
+        with datasnap.run(name, repo=rides_repo):
+            read()
+    rides_repo.purge("rides", "id = 1")
+    (traced,) = trace(rides_repo, "whole")
+    assert [(each.rows, each.erased) for each in traced.tables] == [(3, True)]
+    left = trace_row(rides_repo, "rides", 2).sightings
+    assert {each.run.name: each.certain for each in left} == {
+        "whole": True,
+        "where in": True,
+        "range": False,
+    }
+    gone = trace_row(rides_repo, "rides", 1).sightings
+    assert {each.run.name for each in gone} == set(reads)
+    assert {(each.certain, each.why) for each in gone} == {
+        (False, "rows of the version that it read were erased since")
+    }
 
 
 def test_openlineage_events_have_what_the_specification_requires(
