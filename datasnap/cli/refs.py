@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from datasnap.cli.options import Json, complete_branches, complete_refs, the_repository
-from datasnap.cli.output import SHORT, plain, print_json, print_table, say, when
+from datasnap.cli.output import SHORT, plain, plural, print_json, print_table, say, when
 from datasnap.errors import UsageError
 
 _At = Annotated[
@@ -100,11 +100,12 @@ def pins(
     delete: Annotated[
         str | None, typer.Option("--delete", "-d", metavar="NAME", help="Let go of a snapshot.")
     ] = None,
+    all: Annotated[bool, typer.Option("--all", help="List also those of runs, each.")] = False,
     json: Json = False,
 ) -> None:
     """List pins, or make, move or delete one. A pin holds a snapshot, whatever becomes of branches.
 
-    Garbage collection and `prune` leave a pinned snapshot alone.
+    Garbage collection and `prune` leave a pinned snapshot alone. A run pins what it reads.
     """
     repository = the_repository()
     _at_most_one(name, delete)
@@ -114,8 +115,22 @@ def pins(
     elif name:
         repository.pin(name, at=at)
         say(f"Pinned {repository.pins()[name][:SHORT]} as [bold]{plain(name)}[/]")
-    else:
+    elif all or json:
         _list(repository.pins(), None, json)
+    else:
+        _list_pins(repository.pins())
+
+
+def _list_pins(found: dict[str, str]) -> None:
+    """Those of runs by their number alone: there are many."""
+    from datasnap.ml.holding import FOLDER
+
+    of_runs = [name.removeprefix(FOLDER) for name in found if name.startswith(FOLDER)]
+    _list({name: id for name, id in found.items() if not name.startswith(FOLDER)}, None, json=False)
+    if of_runs:
+        runs = len({name.partition("/")[0] for name in of_runs})
+        said = f"{plural(len(of_runs), 'pin')} of {plural(runs, 'run')}, for what they read: --all"
+        say(f"[dim]{said}[/]")
 
 
 def _at_most_one(*given: object) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 #: A terminal of so many columns has room for further metrics in the list of runs.
 _WIDE = 100
 _LISTED = 20
+#: Letters of a name in a list.
+_LONGEST = 40
 _COLOURS = {"running": "blue", "finished": "green", "failed": "red", "killed": "magenta"}
 
 
@@ -41,13 +43,17 @@ def runs(
         list[str] | None,
         typer.Argument(
             metavar="[ACTION]",
-            help="show ID; compare A B; best --metric NAME; save ID ARTIFACT FILE; rm ID. None: "
-            "list the runs, newest first. An ID may be cut short; a name means its newest run.",
+            help="show ID; metrics ID; compare A B; best --metric NAME; save ID ARTIFACT FILE; "
+            "rm ID. None: list the runs, newest first. An ID may be cut short; a name means its "
+            "newest run.",
             show_default=False,
         ),
     ] = None,
     metric: Annotated[
-        str, typer.Option("--metric", "-m", metavar="NAME", help="The metric that best is about.")
+        str,
+        typer.Option(
+            "--metric", "-m", metavar="NAME", help="Best: by which metric. Metrics: only this one."
+        ),
     ] = "",
     min: Annotated[bool, typer.Option("--min", help="The lowest is the best.")] = False,
     all: Annotated[
@@ -64,7 +70,8 @@ def runs(
 ) -> None:
     """List the runs that were recorded; show, compare or remove some, find the best.
 
-    In SQL: SELECT params.lr, metrics.auc, snapshot FROM runs() ORDER BY 2 DESC.
+    In SQL, runs() has a row for each run, and runs_metrics() each value of each metric by step:
+    SELECT params.lr, metrics.auc, snapshot FROM runs() ORDER BY 2 DESC.
     """
     verb, *rest = words or ["list"]
     if verb not in _ACTIONS:
@@ -175,7 +182,7 @@ def _print_list(found: Sequence[RunRecord], wanted: _Wanted, metric: str = "") -
             took(run),
             (run.snapshot or "")[:8],
             *(number(run.metrics.get(name)) for name in metrics),
-            run.name,
+            _cut(run.name),
         ]
         for run in shown
     ]
@@ -183,6 +190,10 @@ def _print_list(found: Sequence[RunRecord], wanted: _Wanted, metric: str = "") -
     print_table([*heads, "name"], rows)  # type: ignore[arg-type]
     if len(found) > len(shown):
         say(f"[dim]… and {plural(len(found) - len(shown), 'older run')}: --limit {len(found)}[/]")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _key_metrics(found: Sequence[RunRecord]) -> list[str]:
@@ -209,6 +220,26 @@ def _show(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
         print_json(as_json(run))
     else:
         show_run(repository, run)
+
+
+def _metrics(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
+    from datasnap.cli.runtext import show_metrics
+
+    found = repository.run_metrics(rest[0])
+    if wanted.metric:
+        import pyarrow.compute as pc
+
+        names = found["name"].unique().to_pylist()
+        if wanted.metric not in names:
+            raise UnknownName("metric", wanted.metric, names, where=f"of run {rest[0]}")
+        found = found.filter(pc.equal(found["name"], wanted.metric))
+    if wanted.json:
+        rows = found.drop_columns(["run"]).to_pylist()
+        print_json([{**row, "value": json_number(row["value"])} for row in rows])
+    elif found.num_rows:
+        show_metrics(found)
+    else:
+        say("The run has logged no metric")
 
 
 def _compare(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
@@ -246,6 +277,7 @@ _Action = Callable[["Repository", Sequence[str], _Wanted], None]
 _ACTIONS: dict[str, tuple[_Action, tuple[str, ...], tuple[str, ...]]] = {
     "list": (_list, (), ("--limit",)),
     "show": (_show, ("ID",), ()),
+    "metrics": (_metrics, ("ID",), ("--metric",)),
     "compare": (_compare, ("A", "B"), ("--all",)),
     "best": (_best, (), ("--metric", "--min", "--limit")),
     "save": (_save, ("ID", "NAME", "FILE"), ()),

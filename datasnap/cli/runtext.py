@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from datasnap.cli.diffsummary import counts
 from datasnap.cli.output import SHORT, hint, plain, plural, print_table, say, size, when
+from datasnap.cli.readtext import show_reads
 from datasnap.cli.runs import as_json, number, numbers_json, status, took
 from datasnap.errors import DatasnapError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from datasnap.ml.comparing import Pair, RunComparison, TablePair
-    from datasnap.ml.records import RunRead, RunRecord
+    from datasnap.ml.records import RunRecord
     from datasnap.repository import Repository
 
 _MAX_FILES = 20
@@ -36,17 +41,40 @@ def show_run(repository: Repository, run: RunRecord) -> None:
         ("code", code_of(run)),
         ("python", _environment(repository, run)),
     )
-    _section("parameters", [""], [[k, number(v)] for k, v in flat(run.params).items()])
+    params = {name: _or_null(value) for name, value in flat(run.params).items()}
+    _section("parameters", [""], [[name, number(value)] for name, value in params.items()])
     _section("metrics", [""], [[name, number(value)] for name, value in run.metrics.items()])
-    _reads(run.reads)
+    if run.reads:
+        say("")
+        show_reads(run.reads)
     files = [[a.name, a.hash[:SHORT], size(a.size)] for a in run.artifacts]
     _section("artifacts", ["=hash", ">size"], files)
     if run.artifacts:
         hint(f"Next: datasnap runs save {run.id} {plain(run.artifacts[0].name)} FILE")
 
 
+def show_metrics(values: pa.Table) -> None:
+    """Values of metrics, by step: a line for each step, and for each time that it came again."""
+    lines: dict[tuple[int | None, int], dict[str, str]] = {}
+    times: Counter[tuple[int | None, str]] = Counter()
+    names: dict[str, None] = {}
+    for name, step, value in zip(
+        *(values[each].to_pylist() for each in ("name", "step", "value")), strict=True
+    ):
+        names[name] = None
+        lines.setdefault((step, times[step, name]), {})[name] = number(value)
+        times[step, name] += 1
+    rows = [
+        ["" if step is None else str(step), *(line.get(name, "") for name in names)]
+        for (step, _), line in lines.items()
+    ]
+    if rows:
+        print_table([">step", *(f">{name}" for name in names)], rows)
+
+
 def show_comparison(found: RunComparison, *, everything: bool) -> None:
     """Two runs side by side: what differs, or everything."""
+    from datasnap.ml.comparing import flat
 
     def chosen(pairs: Iterable[Pair]) -> list[Pair]:
         return [pair for pair in pairs if everything or not pair.same]
@@ -54,7 +82,16 @@ def show_comparison(found: RunComparison, *, everything: bool) -> None:
     for letter, run in (("a", found.a), ("b", found.b)):
         said = f"[dim]{letter}[/]  [yellow]{run.id}[/]  {status(run)}  {when(run.started)}"
         say(f"{said}  [bold]{plain(run.name)}[/]")
-    _pairs("parameters", chosen(found.params))
+    a, b = flat(found.a.params), flat(found.b.params)
+    params = [
+        replace(
+            pair,
+            a=_or_null(pair.a) if pair.name in a else None,
+            b=_or_null(pair.b) if pair.name in b else None,
+        )
+        for pair in chosen(found.params)
+    ]
+    _pairs("parameters", params)
     _pairs("metrics", chosen(found.metrics), _gain)
     _data([table for table in found.data if everything or not table.same])
     _pairs("code", chosen(found.code), show=_shown_code)
@@ -78,6 +115,11 @@ def comparison_json(found: RunComparison) -> dict[str, object]:
         "files": found.files,
         "environment": found.environment,
     }
+
+
+def _or_null(value: object) -> object:
+    """A parameter that is there; None is a value, too."""
+    return "null" if value is None else value
 
 
 def _lines(*lines: tuple[str, str]) -> None:
@@ -117,32 +159,6 @@ def _environment(repository: Repository, run: RunRecord) -> str:
         return ""
     packages = plural(len(found.packages), "package")
     return f"{found.python}, {packages}, {found.platform} ({run.environment[:SHORT]})"
-
-
-def _reads(reads: Sequence[RunRead]) -> None:
-    rows = [[read.table, read.snapshot[:SHORT], _columns_of(read), _given(read)] for read in reads]
-    if any(given for *_, given in rows):
-        _section("read", ["=snapshot", "columns", "=handed out"], rows)
-    else:
-        _section("read", ["=snapshot", "columns"], [row[:3] for row in rows])
-
-
-def _columns_of(read: RunRead) -> str:
-    columns = "" if read.columns is None else ", ".join(read.columns)
-    return columns or read.repository
-
-
-def _given(read: RunRead) -> str:
-    """What loaders handed out, where a run knows."""
-    from datasnap.ml.handed import handed_out
-
-    try:
-        given = handed_out(read)
-    except (DatasnapError, ValueError):  # a newer datasnap said it
-        return ""
-    if given is None or not given.account:
-        return ""
-    return plural(given.rows, "row") + (f", receipt {given.root[:SHORT]}" if given.root else "")
 
 
 def _pairs(
@@ -185,9 +201,12 @@ def _data(tables: Sequence[TablePair]) -> None:
 def _changes(table: TablePair) -> str:
     if table.same:
         return "[dim]the same[/]"
+    kinds = ("added", "removed", "changed")
     if table.changes is None:
-        return f"[dim]{plain(table.why)}[/]"
-    return counts({kind: getattr(table.changes, kind) for kind in ("added", "removed", "changed")})
+        said = f"[dim]{plain(table.why)}[/]"
+    else:
+        said = counts({kind: getattr(table.changes, kind) for kind in kinds})
+    return f"{said}  [yellow]rows were erased since[/]" if table.erased else said
 
 
 def _columns(table: TablePair) -> list[str]:

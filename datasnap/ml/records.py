@@ -191,7 +191,9 @@ def run_metrics(repository: Repository, run: str) -> pa.Table:
         UnknownName, AmbiguousId.
     """
     from datasnap.ml import tables
+    from datasnap.ml.leftover import record_leftovers
 
+    record_leftovers(repository)
     return _of_runs(tables.read(repository, tables.METRICS), [resolve_run(repository, run)])
 
 

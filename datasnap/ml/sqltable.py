@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from datasnap.ml import tables
+from datasnap.ml.leftover import record_leftovers
 from datasnap.ml.records import RunRecord, runs
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def runs_table(repository: Repository) -> pa.Table:
 
 def metrics_table(repository: Repository) -> pa.Table:
     """Every value of every metric of every run, in the order in which they were logged."""
+    record_leftovers(repository)
     return tables.read(repository, tables.METRICS)
 
 

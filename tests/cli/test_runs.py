@@ -62,6 +62,61 @@ def test_a_run_is_shown(repo: Repository, shell: Shell) -> None:
     assert "unknown run" in shell.fails("runs", "show", "third")
 
 
+def test_a_run_is_shown_with_which_rows_it_read(
+    repo: Repository, shell: Shell, tmp_path: Path
+) -> None:
+    rides = repo.table("rides")
+    with datasnap.run("parts", {"none": None}, repo=datasnap.init(tmp_path / "diary")):
+        rides.split("train", 0.5, by="id").to_arrow(["x"], where="x > 0")
+        rides.split("test", 0.5, by="id", seed=7).to_arrow()
+        rides.to_arrow(rows=slice(0, 2), where="x <\n 5")
+        repo.sql("SELECT * FROM rides").fetchall()
+        repo.sql("SELECT * FROM main.rides").fetchall()
+    said = shell("-C", "diary", "runs", "show", "parts")
+    id, place = repo.snapshot().id[:12], re.escape(repo.url)
+    for rows in (
+        "train 0–0.5 by id, where x > 0  x",
+        "test 0.5–1 by id with seed 7  +all",
+        "where x < 5, rows 0:2  +all",
+        "by SQL or as a file  +",
+    ):
+        assert re.search(rf"^rides  {id}  {rows} +{place}$", said, re.MULTILINE), said
+    assert len(re.findall("^rides ", said, re.MULTILINE)) == 4  # what is the same stands once
+    assert re.search(r"^none +null$", said, re.MULTILINE)
+    again = shell("-C", "diary", "runs", "compare", "parts", "parts", "--all")
+    assert re.search(r"^none +null +null$", again, re.MULTILINE)
+
+
+def test_metrics_are_shown_by_step(repo: Repository, shell: Shell) -> None:
+    with datasnap.run("steps", repo=repo) as run:
+        for step in range(2):
+            run.log({"loss": 1 / (step + 1), "auc": step}, step=step)
+        run.log({"loss": 9}, step=1)
+        run.log({"end": math.nan})
+    said = [line.split() for line in shell("runs", "metrics", "steps").splitlines()]
+    steps = [["0", "1", "0"], ["1", "0.5", "1"], ["1", "9"], ["nan"]]
+    assert said == [["step", "loss", "auc", "end"], *steps]
+    said = [line.split() for line in shell("runs", "metrics", "steps", "-m", "auc").splitlines()]
+    assert said == [["step", "auc"], ["0", "0"], ["1", "1"]]
+    listed = json.loads(shell("runs", "metrics", "steps", "--json"))
+    assert [(row["name"], row["step"], row["value"]) for row in listed[-2:]] == [
+        ("loss", 1, 9.0),
+        ("end", None, "NaN"),
+    ]
+    assert "unknown metric 'acu'" in shell.fails("runs", "metrics", "steps", "-m", "acu")
+
+
+def test_the_pins_of_runs_are_counted_and_listed_with_all(repo: Repository, shell: Shell) -> None:
+    repo.pin("mine")
+    said = shell("pins")
+    assert "mine" in said
+    assert "2 pins of 2 runs" in said
+    assert "run/" not in said
+    pins = sorted(["mine", *(f"run/{run.id}" for run in repo.runs())])
+    assert [line.split()[0] for line in shell("pins", "--all").splitlines()[1:]] == pins
+    assert sorted(pin["name"] for pin in json.loads(shell("pins", "--json"))) == pins
+
+
 def test_two_runs_are_shown_side_by_side(repo: Repository, shell: Shell) -> None:
     said = shell("runs", "compare", "first", "second")
     assert re.search(r"lr +0\.1 +0\.2", said)
@@ -95,14 +150,15 @@ def test_options_of_another_action_are_refused(repo: Repository, shell: Shell) -
 
 
 def test_metrics_may_be_called_and_be_anything(repo: Repository, shell: Shell) -> None:
-    with datasnap.run("odd", repo=repo) as run:
+    with datasnap.run("odd" * 99, repo=repo) as run:
         run.log({"acc[top5]": math.nan, "[/m]": math.inf, "down": -math.inf})
     head = shell("runs", "--limit", 1).splitlines()[0]
     assert "acc[top5]  [/m]" in head
+    assert len(shell("runs", "--limit", 1).splitlines()[1]) < 130
     (listed,) = json.loads(shell("runs", "--limit", 1, "--json"))
     assert listed["metrics"] == {"acc[top5]": "NaN", "[/m]": "Infinity", "down": "-Infinity"}
     assert "[/m]" in shell("runs", "best", "-m", "[/m]")
-    metrics = json.loads(shell("runs", "compare", "odd", "odd", "--json"))["metrics"]
+    metrics = json.loads(shell("runs", "compare", run.id, run.id, "--json"))["metrics"]
     assert ("NaN", "NaN") in [(pair["a"], pair["b"]) for pair in metrics]
 
 
