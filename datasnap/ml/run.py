@@ -20,17 +20,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, SupportsFloat, SupportsIndex
 
-import msgspec
-
-from datasnap.errors import DatasnapError, RunIncomplete, UsageError
+from datasnap.errors import RunIncomplete, UsageError
 from datasnap.ml import artifacts, reads
 from datasnap.ml.artifacts import Artifact
-from datasnap.ml.code import Code, this_code, working_folder
+from datasnap.ml.begun import first_row
+from datasnap.ml.code import Code
 from datasnap.ml.environment import this_environment
 from datasnap.ml.journal import (
     Ended,
@@ -44,13 +42,12 @@ from datasnap.ml.journal import (
     remove_notes,
 )
 from datasnap.ml.leftover import record_leftovers
-from datasnap.ml.masking import masked, masked_command
+from datasnap.ml.masking import masked
 from datasnap.ml.metrics import metric_notes
 from datasnap.ml.params import plain_params, plain_text
-from datasnap.ml.processes import host, this_process, user
-from datasnap.ml.recording import Recorder, Row, record_begin
-from datasnap.places import default_place, open_repository
-from datasnap.snapshots.held import held, real_place
+from datasnap.ml.recording import Recorder, record_begin
+from datasnap.places import open_repository
+from datasnap.snapshots.held import real_place
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -306,25 +303,18 @@ class Run:
     def _begin(self) -> None:
         repository = self.repository
         record_leftovers(repository)
-        folder, environment = working_folder(), this_environment()
-        command = [plain_text(word) for word in masked_command(self._command or sys.orig_argv)]
+        environment = this_environment()
         journal = Journal(Path(tempfile.mkdtemp(prefix="datasnap-run-")))
-        row: Row = {
-            "name": self.name or self._called,
-            "started": datetime.now(UTC),
-            "user": user(),
-            "host": host(),
-            "process": this_process(),
-            "folder": plain_text(folder),
-            "journal": str(journal.folder),
-            "default_repository": _default_repository(repository),
-            "environment": environment.hash,
-            "reproduces": _reproduced(),
-            "command": _json(command),
-            "params": _json(self._params),
-            "code": _json(self._code or this_code(folder)),
-        }
         try:
+            row = first_row(
+                repository,
+                self.name or self._called,
+                self._params,
+                environment,
+                journal.folder,
+                command=self._command,
+                code=self._code,
+            )
             self.id = record_begin(repository, row, environment)
             which = Which(self.id, repository.url, sys.prefix, self.name, self._params)
             journal.begin(which)
@@ -379,24 +369,6 @@ class Run:
                 "this run is not active", hint="Use it inside `with datasnap.run(…) as run:`"
             )
         return self._journal
-
-
-def _reproduced() -> str | None:
-    """The run that is done again in this process."""
-    found = held()
-    return found.run if found else None
-
-
-def _default_repository(repository: Repository) -> str | None:
-    """The place of the one that is found where none is named; "": this one; None: there is none."""
-    with suppress(DatasnapError, OSError):
-        place = real_place(default_place())
-        return "" if place == real_place(repository.url) else place
-    return None
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _said(error: BaseException | None) -> str:
