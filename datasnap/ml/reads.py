@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from datasnap.errors import DatasnapError
+from datasnap.errors import DatasnapError, RunIncomplete
 from datasnap.ml.journal import Journal, Read
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def ending() -> None:
         try:
             say()
         except Exception as error:  # the run ends all the same
-            warnings.warn(f"not all that was read is noted: {error}", stacklevel=3)
+            warnings.warn(f"not all that was read is noted: {error}", RunIncomplete, stacklevel=3)
 
 
 def activate(journal: Journal | None, told: Callable[[Read], None] | None = None) -> None:
