@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 #: ok: it holds, and is the newest. behind: its ref has moved on. apart: its ref does not lead to
 #: it. purged: rows were erased, and another snapshot stands for it. pruned: its data were let go.
-#: missing: there is no such snapshot, table, ref or repository. different: the table has another
-#: ID. broken: the whole config, which cannot be read, or pins nothing.
+#: missing: there is no such snapshot, table, ref or repository, or the ref has no such table any
+#: more. different: the table has another ID. broken: the whole config, which cannot be read, or
+#: pins nothing.
 Status = Literal["ok", "behind", "apart", "purged", "pruned", "missing", "different", "broken"]
 
 
@@ -100,15 +101,15 @@ def _compare(pinned: Pinned, repository: Repository, located: Located) -> Checke
         return Checked(pinned, "missing", "", f"{error.message}, which the pin follows")
     if newest == located.id:
         return Checked(pinned, "ok", newest.hex(), "")
+    entry = repository.tree(newest).entries.get(pin.table)
+    if entry is None:
+        reason = f"{pin.ref} has no table {pin.table} any more ({newest.hex()[:12]})"
+        return Checked(pinned, "missing", newest.hex(), reason)
     if located.id not in merge_bases(repository.objects, located.id, newest):
         reason = f"{pin.ref} is at {newest.hex()[:12]}, which does not come from it"
         return Checked(pinned, "apart", newest.hex(), reason)
     count = sum(1 for _ in added(repository.objects, located.id, newest))
-    entry = repository.tree(newest).entries.get(pin.table)
-    if entry is None:
-        what = f"has no {pin.table} any more"
-    else:
-        what = "has the same data" if entry.id.hex() == pin.table_id else "has other data"
+    what = "has the same data" if entry.id.hex() == pin.table_id else "has other data"
     plural = "s" * (count != 1)
     reason = f"{count:,} snapshot{plural} behind {pin.ref}, which {what} ({newest.hex()[:12]})"
     return Checked(pinned, "behind", newest.hex(), reason)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, overload
 
 from datasnap.errors import UnknownName, UsageError
@@ -238,8 +238,9 @@ def split(
             with a fraction, or of lists. UnknownName: there is no such column.
     """
     columns = _columns(table, by)
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise UsageError(f"a seed is a whole number, not {seed!r}")
+    seed = int(seed)
     if isinstance(splits, str):
         if share is None:
             raise UsageError(f"split '{splits}' needs a share", hint='split("train", 0.8)')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias
 
 import duckdb
@@ -136,9 +137,11 @@ def in_batches(read: Callable[[], Iterator[pa.Table]], batch_rows: int) -> Itera
     Raises:
         UsageError: batches of so many rows there are none.
     """
-    if not isinstance(batch_rows, int) or batch_rows < 1:
+    if not isinstance(batch_rows, Integral) or batch_rows < 1:
         raise UsageError(f"batches have a number of rows, 1 or more; not {batch_rows!r}")
-    return (batch for piece in _once(read) for batch in piece.to_batches(max_chunksize=batch_rows))
+    return (
+        batch for piece in _once(read) for batch in piece.to_batches(max_chunksize=int(batch_rows))
+    )
 
 
 def _once(read: Callable[[], Iterator[pa.Table]]) -> Iterator[pa.Table]:

@@ -155,6 +155,13 @@ def test_what_a_check_finds(repo: Repository, file: Path) -> None:
         text = text.replace(repo.table(f"{name}@main~1").id, "ab" * 32)
     file.write_text(text)
     assert {status for status, _ in check(file)} == {"different"}
+    with repo.transaction("main") as tx:
+        tx.drop("rides")
+    pin_table(repo, file, "rides", ref="main~1")
+    file.write_text(file.read_text().replace("main~1", "main"))
+    assert ("missing", f"main has no table rides any more ({repo.snapshot().id[:12]})") in check(
+        file
+    )
 
 
 def test_a_pin_that_its_branch_does_not_lead_to_is_apart(repo: Repository, file: Path) -> None:
