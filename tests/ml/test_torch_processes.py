@@ -12,6 +12,7 @@ import uuid
 import warnings
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ import pytest
 import datasnap
 from datasnap.errors import UsageError
 from datasnap.ml.order import Uneven
-from datasnap.repository import Repository
+from datasnap.versions import TableVersion
 from tests.conftest import write
 
 
@@ -42,25 +43,6 @@ def epoch(place: str, pin: str, workers: int) -> str:
             digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def test_the_same_pin_gives_the_same_tensors(tmp_path: Path, rides: pa.Table) -> None:
-    place = tmp_path / "repo"
-    repo = datasnap.init(place)
-    write(repo, "rides", rides.slice(0, 200_000), key="ride_id")
-    with repo.transaction("main") as tx:
-        tx.update("rides", {"fare": "fare + 1"}, "ride_id % 1000 = 7")
-        tx.delete("rides", "ride_id % 1000 = 8")
-    pin = repo.snapshot("main").id
-    repo.pin("training", pin)
-    before = epoch(str(place), pin, 0)
-    repo.optimize(["rides"])
-    assert repo.table("rides").id != repo.snapshot(pin).table("rides").id
-    repo.gc(grace=timedelta(0), reflog=timedelta(0))
-    command = [sys.executable, __file__, "epoch", str(place), pin]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [before] * 3
 
 
 def share(place: str, pin: str, rank: int) -> list[object]:
@@ -93,21 +75,52 @@ def share(place: str, pin: str, rank: int) -> list[object]:
     return found
 
 
-def test_processes_that_train_together_share_the_batches(repo: Repository) -> None:
+class Trained(NamedTuple):
+    """What two processes that train together say: each a hash of an epoch, one without workers and
+    one with three, and its share of the batches."""
+
+    before: str
+    hashes: list[str]
+    shares: list[list[list[list[int]]]]
+    table: TableVersion
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, rides: pa.Table) -> Trained:
+    """Of a pin whose branch went on: it was optimized and garbage collected."""
+    place = tmp_path_factory.mktemp("processes") / "repo"
+    repo = datasnap.init(place)
+    write(repo, "t", pa.table({"x": list(range(1050))}))
+    write(repo, "rides", rides.slice(0, 150_000), key="ride_id")
+    with repo.transaction("main") as tx:
+        tx.update("rides", {"fare": "fare + 1"}, "ride_id % 1000 = 7")
+        tx.delete("rides", "ride_id % 1000 = 8")
+    pin = repo.snapshot("main").id
+    repo.pin("training", pin)
+    before = epoch(str(place), pin, 0)
+    repo.optimize(["rides"])
+    assert repo.table("rides").id != repo.snapshot(pin).table("rides").id
+    repo.gc(grace=timedelta(0), reflog=timedelta(0))
+    commands = [[sys.executable, __file__, str(place), pin, str(rank)] for rank in range(2)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+    said = [process.communicate(timeout=200)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    hashes, shares = zip(*map(json.loads, said), strict=True)
+    return Trained(before, list(hashes), list(shares), repo.table("t"))
+
+
+def test_the_same_pin_gives_the_same_tensors(trained: Trained) -> None:
+    assert trained.hashes == [trained.before] * 2
+
+
+def test_processes_that_train_together_share_the_batches(trained: Trained) -> None:
     """In a real process group, which nobody tells of ranks."""
     from datasnap.ml.torch import TableDataset
 
-    write(repo, "t", pa.table({"x": list(range(1050))}))
-    pin = repo.snapshot("main").id
-    place = str(Path(repo.url).parent)
-    commands = [[sys.executable, __file__, "share", place, pin, str(rank)] for rank in range(2)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
-    said = [process.communicate(timeout=100)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0]
-    alone = TableDataset(repo.table("t"), batch_size=100, shuffle=True, seed=3, window=200)
+    alone = TableDataset(trained.table, batch_size=100, shuffle=True, seed=3, window=200)
     whole = [batch["x"].tolist() for batch in alone]
     assert len(whole) == 11
-    padded, forked, dropped, kept = zip(*map(json.loads, said), strict=True)
+    padded, forked, dropped, kept = zip(*trained.shares, strict=True)
     assert padded == forked == (whole[::2], [*whole[1::2], whole[0]])
     assert dropped == (whole[:10:2], whole[1:10:2])
     assert kept == (whole[::2], whole[1::2])
@@ -130,8 +143,5 @@ def test_workers_that_read_from_an_object_store_are_spawned(s3: str) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    what, place, pin, *rank = sys.argv[1:]
-    if what == "share":
-        print(json.dumps(share(place, pin, int(*rank))))
-    else:
-        print(json.dumps([epoch(place, pin, workers) for workers in (0, 1, 4)]))
+    place, pin, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    print(json.dumps([epoch(place, pin, 3 * rank), share(place, pin, rank)]))
