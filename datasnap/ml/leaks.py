@@ -29,6 +29,7 @@ from datasnap.ml.order import Numbers, cumulative
 from datasnap.ml.seen import Seen, trained_on, versions_of
 from datasnap.ml.source import Source
 from datasnap.ml.splits import Split
+from datasnap.parquet import stored_type
 from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import FieldId
 from datasnap.tables.manifest import View, chunk_of, fields_by_name, stored_types, table_views
@@ -247,8 +248,8 @@ def _incomparable(
             return UnknownName("column", name, train.schema.names, where=where)
     shared = _shared(train, test)
     for name in shared if on is None else on:
-        types = [str(table.schema.field(name).type) for table in (train, test)]
-        if types[0] != types[1]:
+        types = [table.schema.field(name).type for table in (train, test)]
+        if common_type(*map(stored_type, types)) is None:
             return UsageError(f"column '{name}' is {types[0]} in one and {types[1]} in the other")
     tables = f"'{train.name}' and '{test.name}'"
     if not shared:

@@ -323,7 +323,7 @@ def test_what_cannot_be_compared_is_refused_or_named(repo: Repository) -> None:
     write(repo, "c", pa.table({"other": [1]}))
     with pytest.raises(UsageError, match="no columns to compare"):
         leaks(repo, "a", "c")
-    write(repo, "m", pa.table({"id": [1], "y": [1]}))
+    write(repo, "m", pa.table({"id": pa.array([1], pa.int8()), "y": [1]}))
     with pytest.raises(UsageError, match="nothing in common but keys: id"):
         leaks(repo, "m", "l")
     write(repo, "none", pa.table({"x": pa.array([], pa.int64())}))

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -159,6 +160,18 @@ def test_what_a_purge_left_is_loaded_with_a_notice(config: Path, repo: Repositor
     with pytest.warns(SnapshotReplaced, match="rows of 'rides' were erased"):
         table = datasnap.load(config)
     assert table.to_arrow()["id"].to_pylist() == [1, 3]
+
+
+def test_a_purge_that_noted_no_tables_leaves_pins_as_they_are(
+    config: Path, repo: Repository
+) -> None:
+    repo.purge("rides", "id = 2")
+    found = repo.backend.read_ref("replaced")
+    assert found is not None
+    steps = [step[:6] for step in msgspec.msgpack.decode(found.data)]  # as once it was written
+    repo.backend.write_ref("replaced", msgspec.msgpack.encode(steps), found.version)
+    with pytest.warns(SnapshotReplaced):
+        assert datasnap.load(config).row_count == 2
 
 
 def test_what_a_purge_left_is_still_known_by_both_ids(config: Path, repo: Repository) -> None:
