@@ -108,9 +108,7 @@ def trace(repository: Repository, what: str) -> list[TracedRun]:
             raise UnknownName("artifact", what, where=f"(no run saved its content, {hash})") from (
                 error
             )
-    elif _HASH.fullmatch(what):
-        found = find_artifact(repository, what)
-    else:
+    elif not (found := _of_hash(repository, what)):
         record = _run_called(repository, what)
         return [trace_run(repository, record, record.artifacts)]
     wanted = {each.run for each in found}
@@ -119,6 +117,14 @@ def trace(repository: Repository, what: str) -> list[TracedRun]:
         for run in runs(repository)
         if run.id in wanted
     ]
+
+
+def _of_hash(repository: Repository, what: str) -> list[Artifact]:
+    """The artifacts of a hash; none where this is none of any. (The ID of a run may begin so.)"""
+    try:
+        return find_artifact(repository, what) if _HASH.fullmatch(what) else []
+    except UnknownName:
+        return []
 
 
 def _run_called(repository: Repository, what: str) -> RunRecord:

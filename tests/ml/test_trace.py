@@ -66,7 +66,8 @@ def test_a_model_is_traced_by_its_content_to_the_files_that_were_imported(
     assert imported.sources == (str(files / "rides.parquet"),)
     assert not table.more
     assert [each.run.id for each in trace(rides_repo, found.artifacts[0].hash[:12])] == [run.id]
-    assert [each.run.id for each in trace(rides_repo, "gbm")] == [run.id]
+    for name in ("gbm", run.id, run.id[:8]):
+        assert [each.run.id for each in trace(rides_repo, name)] == [run.id]
 
 
 def test_all_runs_that_saved_a_content_are_found_and_none_that_did_not(
