@@ -187,6 +187,8 @@ def _unknown_table(name: str, lines: list[str], tables: list[str]) -> BadQuery:
             hint="Rename one: ALTER TABLE … RENAME TO …; queries reach it as snapshot('NAME').",
         )
     hint = UnknownName("table", name, tables).hint if tables else _suggestion(lines)
+    if name.startswith("datasnap_"):  # which stand on a ref of their own
+        hint = "Runs are runs() and runs_metrics(); as stored: snapshot('datasnap_runs', 'runs')."
     return BadQuery(f"there is no table '{name}'", hint=hint)
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import AmbiguousId, BadInput, UnknownName, UsageError
+from datasnap.errors import AmbiguousId, BadInput, BadQuery, UnknownName, UsageError
 from datasnap.ml import reads, sqltable, tables
 from datasnap.ml.code import this_code
 from datasnap.ml.params import plain_params
@@ -382,6 +382,9 @@ def test_runs_are_read_by_sql_as_one_writes_it(rides_repo: Repository) -> None:
     assert values == [("auc", 0.7), ("auc", 0.9)]
     stored = "SELECT count(*) FROM snapshot('datasnap_reads', 'runs')"
     assert rides_repo.sql(stored).fetchall() == [(2,)]
+    with pytest.raises(BadQuery, match="no table") as asked:
+        rides_repo.sql("SELECT * FROM datasnap_runs")
+    assert "runs()" in asked.value.hint
 
 
 def test_only_a_query_over_runs_reads_them(
