@@ -29,6 +29,9 @@ settings.load_profile("suite")
 #: Also for fixtures of whole modules, which no other fixture precedes: who commits is asked once.
 os.environ["DATASNAP_AUTHOR"] = "Ada <ada@example.org>"
 
+#: Processes that tests start find the modules compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest test first, so that no worker waits for the other at the end."""

@@ -27,7 +27,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 
 def test_a_run_is_done_again_with_what_a_purge_has_left(
-    shell: Shell, capfd: pytest.CaptureFixture[str]
+    shell: Shell, capfd: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     code = (
         "import datasnap\n"
@@ -49,7 +49,11 @@ def test_a_run_is_done_again_with_what_a_purge_has_left(
     assert f"does {run.id} again" in shell("runs", "show", again.id)
     compared = shell("runs", "compare", run.id, again.id)
     assert re.search(r"rides .*what is left is the same  rows were erased since", compared)
+    # A reproduction is not meant by name. It is itself done again as the run was, from wherever.
     assert run.id in shell("runs", "show", "twice").splitlines()[0]
+    elsewhere = Shell(tmp_path_factory.mktemp("elsewhere"))
+    assert "The same came of it." in elsewhere("-C", shell.folder, "reproduce", again.id)
+    assert datasnap.open().runs()[0].reproduces == run.id
     assert "unknown run" in shell.fails("reproduce", "nobody")
 
 
