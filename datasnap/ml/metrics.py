@@ -19,8 +19,13 @@ def metric_notes(metrics: Mapping[str, SupportsFloat], step: SupportsIndex | Non
     """Notes of values of metrics, by name.
 
     Raises:
-        UsageError: a value is no number, or the step no whole one.
+        UsageError: a value is no number, or the step no whole one; they have no names.
     """
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"metrics have names: give a dict, not {type(metrics).__name__}",
+            hint="As in: run.log({'auc': 0.91}, step=3)",
+        )
     whole = None if step is None else _whole(step)
     now = time.time_ns() // 1000
     return [

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Self, SupportsFloat, SupportsIndex, get_args
 
 from datasnap.errors import RunIncomplete, UsageError
 from datasnap.ml import artifacts, reads
@@ -266,8 +266,12 @@ class Run:
             error: why it failed; "": it did not.
 
         Raises:
-            StorageError, Conflict: its end cannot be recorded.
+            StorageError, Conflict: its end cannot be recorded. UsageError: no run ends so.
         """
+        if status is not None and status not in get_args(Ending):
+            raise UsageError(
+                f"a run does not end as {status!r}", hint=f"It is {', '.join(get_args(Ending))}."
+            )
         journal, recorder = self._journal, self._recorder
         if journal is None or _here().active is not self:  # a fork of the process that began it
             return

@@ -145,7 +145,11 @@ def test_what_is_no_name_no_path_and_no_parameter_is_refused(repo: Repository) -
         for wrong in (None, 3):
             with pytest.raises(UsageError, match=f"{wrong} is no path"):
                 run.save_model(wrong)  # type: ignore[arg-type]
-    assert repo.run_record(run.id).artifacts == ()
+        with pytest.raises(UsageError, match="metrics have names"):
+            run.log(0.9)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="does not end as 'done'"):
+            run.finish("done")  # type: ignore[arg-type]
+    assert [(each.status, each.artifacts) for each in repo.runs()] == [("finished", ())]
 
 
 def test_a_run_that_is_left_by_an_exception_failed_and_says_why(repo: Repository) -> None:
