@@ -54,6 +54,8 @@ _SHORT = 12
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 Row = dict[str, object]
+#: A repository and a snapshot of it.
+_Key = tuple[str, str]
 
 
 def new_id() -> str:
@@ -112,7 +114,8 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.reads: dict[Read, None] = {}
         self.failure = ""
-        self._unpinned: dict[tuple[str, str], str] = {}
+        self._unpinned: dict[_Key, str] = {}  # why; "": it is pinned
+        self._unsaid: dict[_Key, str] = {}
         self._collector = Collector(journal.folder)
         self._process = os.getpid()
         self._lock = RLock()
@@ -147,6 +150,7 @@ class Recorder:
                 self._warn(f"cannot be recorded now: {error}")
             self._warned = True
         self._written = time.monotonic()
+        self._say()
 
     def end(self, ended: Ended) -> None:
         """Write what is left, and how the run ended.
@@ -161,6 +165,7 @@ class Recorder:
         except Exception as error:  # something that was noted is at fault, and not how it ended
             self._warn(f"was not recorded whole: {error}")
             self._keep([ended])
+        self._say()
 
     def rows(self, notes: Sequence[Note]) -> dict[str, pa.Table]:
         """The rows that notes become, by table. Snapshots that were read are held first."""
@@ -168,12 +173,10 @@ class Recorder:
         metrics.sort(key=lambda metric: metric.time)  # of several processes
         self.metrics.update((metric.name, float(metric.value)) for metric in metrics)
         reads = self._new_reads(notes)
-        unpinned = [self._pin(read) for read in reads]
+        self._pin(reads)
         rows: dict[str, list[Row]] = {
             tables.METRICS: [_metric_row(self._id, metric) for metric in metrics],
-            tables.READS: [
-                _read_row(self._id, read, why) for read, why in zip(reads, unpinned, strict=True)
-            ],
+            tables.READS: [_read_row(self._id, read, self._unpinned[_key(read)]) for read in reads],
         }
         if changed := self._changes(notes):
             self._sequence += 1
@@ -197,7 +200,6 @@ class Recorder:
                 self._busy = False
 
     def _keep(self, notes: Sequence[Note]) -> None:
-        known = set(self._unpinned)
         rows = self.rows(notes)
         if rows:
             tables.add(
@@ -205,13 +207,7 @@ class Recorder:
                 lambda tx: {**rows, **environments(self._repository, notes)},
                 f"run {self._id}: {_said(rows)}",
             )
-        reads = self._new_reads(notes)
-        self.reads.update(dict.fromkeys(reads))
-        for read in {_key(read): read for read in reads if _key(read) not in known}.values():
-            if why := self._unpinned[_key(read)]:
-                where = f" in {read.repository}" if read.repository else ""
-                what = f"{read.table}@{read.snapshot[:_SHORT]}{where}"
-                self._warn(f"read {what}, which cannot be pinned, so it may be lost: {why}")
+        self.reads.update(dict.fromkeys(self._new_reads(notes)))
 
     def _new_reads(self, notes: Sequence[Note]) -> list[Read]:
         found = (_local(note, self._repository) for note in notes if isinstance(note, Read))
@@ -237,16 +233,21 @@ class Recorder:
             changed["error"] = self.failure
         return changed
 
-    def _pin(self, read: Read) -> str:
-        """Hold the snapshot, should the process that read it have failed to; why that cannot be
-        done: it was pruned meanwhile, or another repository may only be read. The run is recorded
-        all the same."""
-        key = _key(read)
-        if key not in self._unpinned:
-            self._unpinned[key] = self._why_unpinned(read) if read.snapshot else ""
-        return self._unpinned[key]
+    def _pin(self, reads: Sequence[Read]) -> None:
+        """Hold what was read, should the process that read it have failed to. Where that cannot be
+        done (it was pruned meanwhile; another repository may only be read) the run is recorded all
+        the same."""
+        for key, read in {_key(read): read for read in reads}.items():
+            if self._unpinned.get(key) == "":
+                continue
+            if key not in self._unpinned:
+                where = f" in {read.repository}" if read.repository else ""
+                self._unsaid[key] = f"{read.table}@{read.snapshot[:_SHORT]}{where}"
+            self._unpinned[key] = self._why_unpinned(read)
 
     def _why_unpinned(self, read: Read) -> str:
+        if not read.snapshot:
+            return ""
         try:
             of = open_repository(read.repository) if read.repository else self._repository
             hold(of, self._id, read.snapshot)
@@ -254,11 +255,18 @@ class Recorder:
             return str(error) or type(error).__name__
         return ""
 
+    def _say(self) -> None:
+        """Warn of what cannot be pinned, once for each snapshot."""
+        unsaid, self._unsaid = self._unsaid, {}
+        for key, what in unsaid.items():
+            if why := self._unpinned[key]:
+                self._warn(f"read {what}, which cannot be pinned, so it may be lost: {why}")
+
     def _warn(self, what: str) -> None:
         warnings.warn(f"run {self._id} {what}", RunIncomplete, stacklevel=4)
 
 
-def _key(read: Read) -> tuple[str, str]:
+def _key(read: Read) -> _Key:
     """What is pinned for a read."""
     return read.repository, read.snapshot
 
