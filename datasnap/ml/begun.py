@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from datasnap.errors import DatasnapError
 from datasnap.ml.code import Code, this_code, working_folder
 from datasnap.ml.environment import Environment
 from datasnap.ml.masking import masked_command
@@ -62,11 +61,11 @@ def first_row(
 
 
 def _default_repository(repository: Repository) -> str | None:
-    """The place of the one that is found where none is named; "": this one; None: there is none."""
-    with suppress(DatasnapError, OSError):
-        place = real_place(default_place())
-        return "" if place == real_place(repository.url) else place
-    return None
+    """The place of the one that $DATASNAP_REPO names; "": this one; None: it names none."""
+    if not os.environ.get("DATASNAP_REPO"):
+        return None
+    place = real_place(default_place())
+    return "" if place == real_place(repository.url) else place
 
 
 def _json(value: object) -> str:

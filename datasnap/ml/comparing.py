@@ -219,6 +219,8 @@ def _changed(
         return replace(pair, why="several versions")
     if a[0].repository:
         return replace(pair, why="in another repository")
+    if not (a[0].snapshot and b[0].snapshot):
+        return replace(pair, why="its snapshot is not known")
     try:
         repository.replaced.refresh()
         erased = any(is_erased(repository, read) for read in (*a, *b))

@@ -57,8 +57,8 @@ class RunRecord:
         exit_code: of its command; None: it had none, or has not ended.
         command: its arguments, the program first; secrets are masked.
         folder: the working directory; "": it was gone.
-        default_repository: the place of the one that it found where it named none; "": where it
-            is recorded; None: there was none, or it is not known.
+        default_repository: the place of the one that $DATASNAP_REPO named; "": where it is
+            recorded; None: it named none.
         environment: the hash of its `Environment`; see `environment_of`.
         reproduces: the run that it does again, or is part of doing again; "": none.
         params: nested; metrics: the last value of each.

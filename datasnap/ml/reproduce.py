@@ -197,12 +197,12 @@ def _variables(
     repository: Repository, run: RunRecord, environment: Environment
 ) -> Mapping[str, str]:
     variables = variables_for(environment)
-    # A process that looks for its repository finds it, though it is elsewhere. One that had none
-    # names all that it reads.
     default = run.default_repository
-    if default is not None:
-        variables["DATASNAP_REPO"] = real_place(default or repository.url)
-    return variables
+    if default is None and any(read.repository for read in run.reads):
+        # It named them, or found one from where it was; the variable goes before what configs say.
+        return {name: value for name, value in variables.items() if name != "DATASNAP_REPO"}
+    # A process that looks for its repository finds it, though it is elsewhere.
+    return {**variables, "DATASNAP_REPO": real_place(default or repository.url)}
 
 
 def _folder(tree: Worktree) -> Path:

@@ -55,10 +55,15 @@ def test_a_run_is_done_again_with_what_a_purge_has_left(
     assert "The same came of it." in elsewhere("-C", shell.folder, "reproduce", again.id)
     assert datasnap.open().runs()[0].reproduces == run.id
     assert "unknown run" in shell.fails("reproduce", "nobody")
+    shell("runs", "rm", run.id)
+    assert f"does {run.id} again, which was removed" in shell.fails("reproduce", "twice", code=2)
 
 
 def test_a_run_that_fails_again_is_not_said_to_give_the_same(shell: Shell) -> None:
-    shell("run", "--", "sh", "-c", "exit 3", code=3)
+    script = shell.folder / "fails.sh"
+    script.write_text("#!/bin/sh\nexit 3\n")
+    script.chmod(0o755)
+    shell("run", "--", "./fails.sh", code=3)
     said = shell("reproduce", datasnap.open().runs()[0].id)
     assert said.count("exit code 3") == 2
     assert "It failed again, as it did then." in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +42,17 @@ def test_all_versions_that_a_run_read_are_compared(versions: Repository) -> None
     found = compared(versions, ["v2"], ["v1", "v2"])
     assert (found.same, found.changes, found.why) == (False, None, "several versions")
     assert compared(versions, ["v2", "v1"], ["v1", "v2", "v1"]).same
+
+
+def test_after_a_purge_what_is_left_is_compared(versions: Repository) -> None:
+    compared(versions, ["v0"], ["v2"])
+    versions.purge("rides", "id = 1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = versions.compare_runs("one", "two").data
+    assert (found.same, found.erased) == (False, True)
+    assert found.changes is not None
+    assert found.changes.added == 1
 
 
 def test_tables_of_one_name_in_two_repositories_are_two(
