@@ -215,19 +215,20 @@ def _changed(
     repository: Repository, pair: TablePair, a: Sequence[RunRead], b: Sequence[RunRead]
 ) -> TablePair:
     """A pair with what changed from a version to another, or why nobody knows."""
-    if len(a) != 1 or len(b) != 1:
-        return replace(pair, why="several versions")
-    if a[0].repository:
+    reads = (*a, *b)
+    if any(read.repository for read in reads):
         return replace(pair, why="in another repository")
-    if not (a[0].snapshot and b[0].snapshot):
+    if not all(read.snapshot for read in reads):
         return replace(pair, why="its snapshot is not known")
     try:
         repository.replaced.refresh()
-        erased = any(is_erased(repository, read) for read in (*a, *b))
-        ends = [snapshot_left(repository, read.snapshot).hex() for read in (*a, *b)]
-        found = repository.diff(*ends)
+        erased = any(is_erased(repository, read) for read in reads)
+        if len(a) != 1 or len(b) != 1:
+            return replace(pair, why="several versions", erased=erased)
+        one, two = (snapshot_left(repository, read.snapshot).hex() for read in reads)
+        found = repository.diff(one, two)
         if erased and pair.name not in found.tables:
             return replace(pair, why="what is left is the same", erased=True)
-        return replace(pair, changes=found.table(a[0].table).summary, erased=erased)
+        return replace(pair, changes=found.table(pair.name).summary, erased=erased)
     except DatasnapError as error:
         return replace(pair, why=error.message)
