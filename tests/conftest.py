@@ -19,7 +19,7 @@ from datasnap.storage import Backend, Store, open_backend
 settings.register_profile(
     "suite",
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     # The same examples in every CI run, so that it fails for the change; others at each desk.
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -63,7 +63,7 @@ def check(found: TableDiff | None, before: pa.Table, after: pa.Table, key: list[
 
 
 @pytest.mark.parametrize("key", [["region", "id"], []], ids=["keyed", "keyless"])
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_diff_of_any_two_versions_says_what_a_plain_comparison_says(
     tmp_path_factory: pytest.TempPathFactory, key: list[str], data: st.DataObject

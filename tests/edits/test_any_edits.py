@@ -15,7 +15,7 @@ from tests.edits.model import VERBS, Model, check, new_rows, same, tiny
 
 
 @pytest.mark.parametrize("key", [["region", "id"], []], ids=["keyed", "keyless"])
-@settings(max_examples=45)
+@settings(max_examples=32)
 @given(data=st.data())
 def test_the_table_equals_the_model_after_every_step(
     tmp_path_factory: pytest.TempPathFactory, key: list[str], data: st.DataObject

@@ -194,7 +194,7 @@ class History:
 
 
 @pytest.mark.parametrize("keep_order", [False, True], ids=["sorted", "keep_order"])
-@settings(max_examples=40)
+@settings(max_examples=28)
 @given(data=st.data())
 def test_blame_and_versions_are_those_of_the_model(
     tmp_path_factory: pytest.TempPathFactory, keep_order: bool, data: st.DataObject

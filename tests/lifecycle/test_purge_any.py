@@ -121,7 +121,7 @@ def told(repo: Repository, ref: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("key", [["id"], ["who", "id"], []], ids=["keyed", "by who", "keyless"])
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_any_history_is_purged_of_some_rows_and_of_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, key: list[str], data: st.DataObject

@@ -12,7 +12,7 @@ from datasnap.repository import Repository
 from tests.verify.damage import cut, everything, flip, put
 
 
-@settings(max_examples=40)
+@settings(max_examples=28)
 @given(
     file=st.integers(0, 10**6),
     position=st.integers(0, 10**9),
