@@ -35,6 +35,10 @@ class UsageError(DatasnapError):
     """A call that cannot mean anything: options that exclude each other, a bad name."""
 
 
+class NoSuchRow(UsageError, IndexError):
+    """A table has no row of that number."""
+
+
 class NothingToDo(DatasnapError):
     """There is nothing, or nothing any more, to be undone or brought back."""
 

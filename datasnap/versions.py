@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasnap.errors import UnknownName, UsageError
+from datasnap.errors import NoSuchRow, UnknownName, UsageError
 from datasnap.extras import require
 from datasnap.ml.reads import is_active, note_read
 from datasnap.ml.splits import split
@@ -209,7 +209,7 @@ class TableVersion:
 
         Raises:
             UnknownName: the table has no such column.
-            UsageError: there is no such row, or these are no row numbers.
+            NoSuchRow. UsageError: these are no row numbers.
         """
         import numpy as np
         import pyarrow as pa
@@ -225,12 +225,10 @@ class TableVersion:
         if names not in self._sources:
             self._sources[names] = Source(self, names)
         source = self._sources[names]
-        try:
-            taken = source.take_rows(numbers.astype(np.int64))
-        except IndexError as error:
-            raise UsageError(f"table '{self.name}' has {self.row_count:,} rows") from error
         source.note(**{"row numbers": True})
-        return pa.Table.from_batches([taken])
+        if numbers.size and int(numbers.max()) >= self.row_count:  # before it wraps around
+            raise NoSuchRow(f"table '{self.name}' has {self.row_count:,} rows")
+        return pa.Table.from_batches([source.take_rows(numbers.astype(np.int64))])
 
     def export(self, path: str | os.PathLike[str], *, progress: Progress = silent) -> None:
         """Write the table to a file; its format follows from the name.

@@ -15,6 +15,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from datasnap.config import cache_folder
 from datasnap.errors import BadQuery, Conflict, UnknownName
 from datasnap.lifecycle.condition import read_condition
 from datasnap.lifecycle.erasing import Erased, erase, held_snapshots
@@ -26,6 +27,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import take_back
 from datasnap.snapshots.reflog import Why
+from datasnap.storage import DiskCache
 from datasnap.storage.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -186,9 +188,8 @@ def _forget(repository: Repository) -> None:
     repository.objects.forget()
     repository.workbenches.clear()
     repository.column_caches.memory.clear()
-    for cache in (repository.column_caches.disk, repository.expanded):
-        if cache is not None:
-            cache.clear()
+    for name in ("columns", "expanded"):  # also where a setting has turned them off since
+        DiskCache(cache_folder() / name, 0).clear()
 
 
 def _means_nothing(plan: Purge) -> BadQuery:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from datasnap.ml.order import Epoch, Numbers, Window
-from datasnap.ml.source import Source
+from datasnap.ml.source import Source, picked
 from datasnap.tables.scan import ahead
 
 
@@ -35,7 +35,7 @@ def read_batches(source: Source, epoch: Epoch, numbers: Numbers, threads: int) -
         rows = _joined([source.read(*piece) for piece in window.pieces])
         order = epoch.permutation(window)
         # All at once, while it is in the processor's cache, and not batch by batch.
-        return rows if order is None else rows.take(pa.array(order))
+        return rows if order is None else picked(rows, order)
 
     decoded = ahead(load, _in_turn(epoch, numbers), threads)
     held: dict[int, tuple[Window, pa.RecordBatch]] = {}

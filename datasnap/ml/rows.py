@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from torch.utils.data import Dataset
 
-from datasnap.errors import UsageError
+from datasnap.errors import NoSuchRow, UsageError
 from datasnap.ml.source import Source
 from datasnap.ml.tensors import Nulls, Others, Tensors, check_transform
 
@@ -57,16 +57,16 @@ class RowDataset(Dataset[Any]):
         """Rows by their numbers, in any order; PyTorch calls this with those of a batch.
 
         Raises:
-            IndexError: there is no such row. UsageError: this is no number of one.
+            NoSuchRow, an IndexError too. UsageError: this is no number of a row.
         """
         try:
             asked = np.array([operator.index(number) for number in numbers], np.int64)
         except TypeError as error:
             raise UsageError(f"rows are asked for by whole numbers: {error}") from error
         except OverflowError as error:
-            raise IndexError(f"there are {len(self):,} rows") from error
-        rows = self._source.take_rows(asked)
+            raise NoSuchRow(f"there are {len(self):,} rows") from error
         self._source.note(**{"row numbers": True})
+        rows = self._source.take_rows(asked)
         return Taken(self._tensors.of(rows), len(numbers), self._transform)
 
 

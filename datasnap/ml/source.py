@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from datasnap.errors import CorruptData, UsageError
+from datasnap.errors import CorruptData, NoSuchRow, UsageError
 from datasnap.ml.order import Numbers, cumulative
 from datasnap.ml.reads import note_read
 from datasnap.ml.splits import Split
-from datasnap.parquet import restore
+from datasnap.parquet import restore, to_stored
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.tables.expanded import ExpandedColumns
 from datasnap.tables.manifest import Segments, fields_by_name, stored_types
@@ -93,7 +93,9 @@ class Source:
         self._opened: tuple[int, _Opened] | None = os.getpid(), _Opened(table)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        # Numbers of rows take 64 times what they are made of again.
+        kept = {name: value for name, value in self.__dict__.items() if name != "rows"}
+        return {**kept, "_opened": None}
 
     @cached_property
     def counts(self) -> Numbers:
@@ -152,18 +154,18 @@ class Source:
         found = self._here.whole(segment, self.schema)
         if positions is None:
             return found.slice(start, stop - start)
-        return found.take(pa.array(positions))
+        return picked(found, positions)
 
     def take_rows(self, numbers: Numbers) -> pa.RecordBatch:
         """Rows by their numbers among those that are wanted, in any order. Segments that are
         asked for again and again are laid out on this machine's disk: `ExpandedColumns`.
 
         Raises:
-            IndexError: there is no such row.
+            NoSuchRow.
         """
         count = int(self.counts.sum())
         if len(numbers) and not -count <= int(numbers.min()) <= int(numbers.max()) < count:
-            raise IndexError(f"there are {count:,} rows")
+            raise NoSuchRow(f"table '{self.pinned.table}' has {count:,} rows")
         numbers = np.where(numbers < 0, numbers + count, numbers)
         rows = numbers if self.rows is None else self.rows[numbers]
         order = np.argsort(rows, kind="stable")
@@ -179,7 +181,7 @@ class Source:
 
         taken = ahead(take, pieces) if len(numbers) else ()
         none = pa.RecordBatch.from_pylist([], self.schema)
-        return pa.concat_batches([none, *taken]).take(pa.array(np.argsort(order)))
+        return picked(pa.concat_batches([none, *taken]), np.argsort(order))
 
     @cached_property
     def rows(self) -> Numbers | None:
@@ -270,6 +272,17 @@ class _Opened:
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
     arrays = [one_array(column) for column in table.columns]
     return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+
+
+def picked(rows: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
+    """Some rows of a batch, by their numbers in it."""
+    at = pa.array(numbers)
+    try:
+        return rows.take(at)
+    except pa.ArrowNotImplementedError:  # of string views, for one
+        pairs = zip(rows.columns, rows.schema, strict=True)
+        columns = [restore(to_stored(column).take(at), field) for column, field in pairs]
+        return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
 
 
 def open_pinned(repository: Repository, pinned: Pinned) -> TableVersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -74,20 +75,21 @@ class DiskCache:
         """What was put under a key, if it is still there and intact."""
         file = self._file(key)
         try:
+            _touch(file)
             data = file.read_bytes()
-            os.utime(file)
         except OSError:
             return None
         record = data[:-_CHECKSUM]
         return record if xxhash.xxh3_128_digest(record) == data[-_CHECKSUM:] else None
 
     def map(self, key: bytes) -> pa.Buffer | None:
-        """The same without a copy: the file's own bytes, which stay when it is removed."""
+        """The same without a copy: the file's own bytes, which stay when it is removed. (They are
+        checked now, and nobody writes to a file that has its name.)"""
         import pyarrow as pa
 
         file = self._file(key)
         try:
-            os.utime(file)
+            _touch(file)
             with pa.memory_map(str(file)) as mapped:
                 data = mapped.read_buffer()
         except OSError:
@@ -96,26 +98,29 @@ class DiskCache:
         intact = xxhash.xxh3_128_digest(record) == data.slice(record.size).to_pybytes()
         return record if intact else None
 
-    def put(self, key: bytes, record: bytes | memoryview) -> None:
-        """Keep a record."""
+    def put(self, key: bytes, record: bytes | memoryview) -> bool:
+        """Keep a record, if that can be done; returns whether it was."""
         if len(record) > self._limit // _SWEEP_EVERY:
-            return
+            return False
         file = self._file(key)
         temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as out:
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self._folder, file.parent):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            with open(temporary, "xb", opener=_privately) as out:
                 out.write(record)
                 out.write(xxhash.xxh3_128_digest(record))
             temporary.replace(file)
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            return
+            return False
         self._written += len(record)
         if self._written > self._limit // _SWEEP_EVERY:
             self._written = 0
             self._sweep()
+        return True
 
     def clear(self) -> None:
         """Remove all of it."""
@@ -145,3 +150,19 @@ class DiskCache:
             except OSError:
                 continue
             total -= size
+
+
+def _touch(file: Path) -> None:
+    """Note that a file is used.
+
+    Raises:
+        OSError: it is not there; or is another's, or no file, and not to be opened.
+    """
+    found = file.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(file)
+    os.utime(file)
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from threading import Lock
 
 import blake3
 import numpy as np
@@ -29,6 +30,8 @@ from datasnap.tables.scan import Scanner
 from datasnap.tables.take import PAGE_ROWS
 
 Types = Mapping[FieldId, pa.DataType]
+#: Columns by their keys in the cache.
+Wanted = Mapping[bytes, tuple[FieldId, pa.DataType]]
 
 #: A process can map some 65,000 files.
 _MOST = 1 << 14
@@ -46,6 +49,9 @@ class ExpandedColumns:
     def __init__(self, scanner: Scanner, cache: DiskCache | None, limit: int) -> None:
         self._scanner, self._cache, self._room = scanner, cache, limit
         self._arrays: dict[bytes, pa.Array] = {}
+        #: Keys of what the cache does not keep.
+        self._refused: set[bytes] = set()
+        self._lock = Lock()
         self._decoded: Counter[int] = Counter()
 
     def take(
@@ -58,23 +64,22 @@ class ExpandedColumns:
             positions: row numbers in the segment; in any order, repeated or not.
         """
         keys = {field: _key(view, field, type) for field, type in types.items()}
-        lacking = self._lacking(types, keys)
-        if lacking and self._has_room:
-            self._map(lacking, keys)
-            lacking = self._lacking(types, keys)
-        if lacking and self._has_room and self._is_worth_it(number, view, positions):
-            self._lay_out(view, lacking, keys)
-            lacking = self._lacking(types, keys)
+        wanted = {keys[field]: (field, type) for field, type in types.items()}
+        if self._new(wanted):
+            self._map(view, self._new(wanted))
+        if self._new(wanted) and self._is_worth_it(number, view, positions):
+            self._lay_out(view, self._new(wanted))
+        lacking = {f: type for f, type in types.items() if keys[f] not in self._arrays}
         taken = self._scanner.take(view, lacking, positions) if lacking else {}
         at = pa.array(positions)
         return {f: taken[f] if f in taken else self._arrays[keys[f]].take(at) for f in types}
 
-    @property
-    def _has_room(self) -> bool:
-        return self._cache is not None and self._room > 0 and len(self._arrays) < _MOST
-
-    def _lacking(self, types: Types, keys: Mapping[FieldId, bytes]) -> Types:
-        return {f: type for f, type in types.items() if keys[f] not in self._arrays}
+    def _new(self, wanted: Wanted) -> Wanted:
+        """The columns that may be laid out, and are not mapped yet."""
+        if self._cache is None or self._room <= 0 or len(self._arrays) >= _MOST:
+            return {}
+        known = (self._arrays, self._refused)
+        return {k: column for k, column in wanted.items() if not any(k in each for each in known)}
 
     def _is_worth_it(self, number: int, view: View, positions: Positions) -> bool:
         """Whether as many pages were decoded as the segment has."""
@@ -82,22 +87,30 @@ class ExpandedColumns:
         self._decoded[number] += len(np.unique(positions // PAGE_ROWS))
         return before * PAGE_ROWS >= view.segment.rows
 
-    def _map(self, types: Types, keys: Mapping[FieldId, bytes]) -> None:
+    def _map(self, view: View, wanted: Wanted) -> None:
         """Map the columns that are laid out, by this process or another."""
         assert self._cache is not None
-        for field in types:
-            data = self._cache.map(keys[field])
-            if data is not None:
-                self._room -= data.size
-                self._arrays[keys[field]] = _read(data)
+        for key, (_, type) in wanted.items():
+            data = self._cache.map(key)
+            array = None if data is None else _read(data)
+            if data is None or array is None:
+                continue
+            if array.type == type and len(array) == view.segment.rows:
+                self._keep(key, array, data.size)
 
-    def _lay_out(self, view: View, types: Types, keys: Mapping[FieldId, bytes]) -> None:
+    def _keep(self, key: bytes, array: pa.Array, size: int) -> None:
+        with self._lock:
+            if key not in self._arrays:
+                self._arrays[key] = array
+                self._room -= size
+
+    def _lay_out(self, view: View, wanted: Wanted) -> None:
         assert self._cache is not None
-        for field, array in self._scanner.edited.columns(view, types).items():
-            self._cache.put(keys[field], _laid_out(array))
-        self._map(types, keys)
-        if self._lacking(types, keys):  # a cache that keeps nothing has no room
-            self._room = 0
+        columns = self._scanner.edited.columns(view, dict(wanted.values()))
+        for key, (field, _) in wanted.items():
+            if not self._cache.put(key, _laid_out(columns[field])):
+                self._refused.add(key)
+        self._map(view, wanted)
 
 
 def _key(view: View, field: FieldId, type: pa.DataType) -> bytes:
@@ -116,5 +129,8 @@ def _laid_out(array: pa.Array) -> memoryview:
     return memoryview(out.getvalue())
 
 
-def _read(data: pa.Buffer) -> pa.Array:
-    return pa.ipc.open_file(pa.BufferReader(data)).get_batch(0).column(0)
+def _read(data: pa.Buffer) -> pa.Array | None:
+    try:
+        return pa.ipc.open_file(pa.BufferReader(data)).get_batch(0).column(0)
+    except pa.ArrowException:
+        return None

@@ -63,7 +63,8 @@ def test_rows_are_taken_by_their_numbers(edited: TableVersion) -> None:
         assert same(edited.take(numbers), taken)
         assert same(edited.take(pa.array(numbers, pa.int32()), ["tags"]), taken.select(["tags"]))
     assert same(edited.take([-1]), whole.slice(count - 1))
-    for wrong in ([count], [-count - 1], [0.5], [[1]], ["a"]):
+    beyond = np.array([2**64 - 5], np.uint64)
+    for wrong in ([count], [-count - 1], beyond, [0.5], [[1]], ["a"]):
         with pytest.raises(UsageError):
             edited.take(wrong)
     with pytest.raises(UnknownName, match="nope"):

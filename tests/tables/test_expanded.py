@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import datasnap
 from datasnap.ml.source import Source
 from datasnap.repository import Repository
+from datasnap.storage import DiskCache
 from tests.conftest import write
 
 ROWS = 40_000
@@ -99,6 +101,59 @@ def test_a_damaged_file_is_made_again(edited: Repository) -> None:
     take_often(datasnap.open(edited.url))
 
 
+def test_what_is_no_column_laid_out_is_not_taken_for_one(edited: Repository) -> None:
+    take_often(edited)
+    fifo, *others = files()
+    fifo.unlink()
+    os.mkfifo(fifo)
+    disk = DiskCache(Path(os.environ["XDG_CACHE_HOME"]), 1 << 20)
+    short = pa.BufferOutputStream()
+    batch = pa.record_batch([pa.array([1])], ["c"])
+    with pa.ipc.new_file(short, batch.schema) as file:
+        file.write_batch(batch)
+    for number, file in enumerate(others):
+        disk._file = lambda _, file=file: file  # type: ignore[method-assign]
+        assert disk.put(b"", b"no column" if number % 2 else memoryview(short.getvalue()))
+    take_often(datasnap.open(edited.url))
+
+
+def test_the_files_are_for_their_owner_alone(edited: Repository) -> None:
+    take_often(edited)
+    folder = Path(os.environ["XDG_CACHE_HOME"]) / "datasnap/expanded"
+    modes = {path.stat().st_mode & 0o777 for path in (folder, *folder.glob("*"))}
+    assert modes == {0o700}
+    assert {file.stat().st_mode & 0o777 for file in files()} == {0o600}
+
+
+def test_columns_that_the_cache_does_not_keep_are_tried_once(edited: Repository) -> None:
+    source = Source(edited.table("t"))
+    expanded = source._here._expanded  # type: ignore[attr-defined]
+    expanded._cache._limit = 8 * 100_000  # beyond it are some of the columns
+    for time in range(4):
+        source.take_rows(np.random.default_rng(time).integers(0, ROWS - 60, 300))
+    assert expanded._refused and expanded._arrays
+    assert not expanded._refused & expanded._arrays.keys()
+    take_often(edited)
+
+
+def test_string_views_are_taken_too(repo: Repository) -> None:
+    words = pa.array([f"word {n}" for n in range(2000)], pa.string_view())
+    write(repo, "t", pa.table({"id": np.arange(2000), "w": words}), key="id")
+    for source in (Source(repo.table("t")), Source(repo.table("t"), where="id >= 0")):
+        for _ in range(3):
+            taken = source.take_rows(np.array([3, 1]))
+            assert taken["w"].type == pa.string_view()
+            assert taken["w"].to_pylist() == ["word 3", "word 1"]
+
+
+def test_a_source_that_has_taken_rows_is_small_to_send(edited: Repository) -> None:
+    source = Source(edited.table("t"), where="id % 2 = 1")
+    before = len(pickle.dumps(source))
+    rows = source.take_rows(np.arange(100))
+    assert len(pickle.dumps(source)) < before + 5000
+    assert pickle.loads(pickle.dumps(source)).take_rows(np.arange(100)).equals(rows)
+
+
 def test_without_a_place_to_write_rows_are_taken_all_the_same(edited: Repository) -> None:
     folder = Path(os.environ["XDG_CACHE_HOME"]) / "datasnap"
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +183,8 @@ def test_one_table_takes_no_more_than_its_share(edited: Repository) -> None:
 def test_purge_leaves_nothing_laid_out(edited: Repository) -> None:
     take_often(edited)
     assert files()
+    (Path(edited.url) / "config.toml").write_text("[storage]\nexpanded_disk_mib = 0\n")
+    edited = datasnap.open(edited.url)
     edited.purge("t", "id = 3")
     assert not files()
     take_often(edited)
