@@ -12,11 +12,11 @@ it: the last one is the run's artifact, and all of them are found by their conte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -32,7 +32,8 @@ from datasnap.ml.folders import (
     FileInside,
     HashedFile,
     content_of,
-    is_of_listing,
+    hash_listing,
+    present_hash,
     read_again,
     stays_inside,
     write_file,
@@ -146,16 +147,6 @@ def find_artifact(repository: Repository, hash: str) -> list[Artifact]:
     return _last(found)
 
 
-def read_artifact(repository: Repository, artifact: Artifact) -> Iterator[bytes]:
-    """The bytes of a file, piece by piece, verified when the last was given.
-
-    Raises:
-        UnknownName: it is a folder, or was removed. CorruptData.
-    """
-    ((_, pieces),) = _read_files(repository, artifact, [_as_file(artifact)], None)
-    return pieces
-
-
 def write_artifact(
     repository: Repository, artifact: Artifact, to: Path, *, at: SnapshotId | None = None
 ) -> None:
@@ -170,7 +161,8 @@ def write_artifact(
             cannot be written.
     """
     if artifact.kind == "file":
-        ((_, pieces),) = _read_files(repository, artifact, [_as_file(artifact)], at)
+        own = FileInside(artifact.name, artifact.hash, artifact.size)
+        ((_, pieces),) = _read_files(repository, artifact, [own], at)
         write_file(to, pieces)
         return
     _check_listing(artifact)
@@ -202,8 +194,25 @@ def _saved(
     found = found.filter(pc.not_equal(found["kind"], _PART))
     if runs is not None:
         found = found.filter(pc.is_in(found["run"], pa.array(list(runs), pa.string())))
-    rows = found.to_pylist()
-    return [msgspec.convert({**row, "files": _listing(row["files"])}, Artifact) for row in rows]
+    rows: list[dict[str, Any]] = []
+    for row in found.to_pylist():
+        if rows and _is_of(row, rows[-1]):
+            name = row["name"].removeprefix(rows[-1]["name"] + "/")
+            rows[-1]["files"].append(FileInside(name, row["hash"], row["size"]))
+        else:
+            files = msgspec.json.decode(row["files"] or "[]", type=list[FileInside])
+            rows.append({**row, "files": files})
+    for row in rows:
+        if row["kind"] == "folder":
+            row["hash"] = present_hash(row["hash"], row["files"])
+    return msgspec.convert(rows, list[Artifact])
+
+
+def _is_of(row: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+    """Whether a row is a file of the folder that was saved with it: at first these were listed so,
+    as artifacts."""
+    same = saved["kind"] == "folder" and (saved["run"], saved["time"]) == (row["run"], row["time"])
+    return same and row["name"].startswith(saved["name"] + "/")
 
 
 def _last(saved: Iterable[Artifact]) -> list[Artifact]:
@@ -213,10 +222,6 @@ def _last(saved: Iterable[Artifact]) -> list[Artifact]:
         last.pop((each.run, each.name), None)
         last[each.run, each.name] = each
     return list(last.values())
-
-
-def _listing(stored: str | None) -> tuple[FileInside, ...]:
-    return msgspec.json.decode(stored or "[]", type=tuple[FileInside, ...])
 
 
 def _rows(artifact: Artifact, content: Content) -> list[dict[str, object]]:
@@ -287,7 +292,7 @@ def _check_listing(folder: Artifact) -> None:
     """Raises:
     CorruptData: it is not that of the folder, or names what does not lie in a folder.
     """
-    if not is_of_listing(folder.hash, folder.files):
+    if folder.hash != hash_listing(folder.files):
         raise CorruptData(f"the list of files in {folder.name}, of run {folder.run}, is damaged")
     for file in folder.files:
         if not stays_inside(file.name):
@@ -295,10 +300,6 @@ def _check_listing(folder: Artifact) -> None:
                 f"the folder {folder.name} of run {folder.run} would write outside of itself: "
                 f"'{file.name}'"
             )
-
-
-def _as_file(artifact: Artifact) -> FileInside:
-    return FileInside(artifact.name, artifact.hash, artifact.size)
 
 
 def _read_files(

@@ -18,6 +18,7 @@ from threading import Timer
 
 import msgspec
 
+from datasnap.ml.folders import stays_inside
 from datasnap.ml.masking import masked_url
 
 #: Bytes of a diff, and of a list of names, that are kept.
@@ -129,18 +130,13 @@ def files_between(code: Code, other: Code) -> list[str]:
     return _said(git, other.root, *words, *ends, *_CODE).splitlines() if git else []
 
 
-def is_inside(name: str) -> bool:
-    """Whether a name is that of something below the folder that it is relative to."""
-    return not name.startswith("/") and "\0" not in name and ".." not in Path(name).parts
-
-
 def _is_sound(code: Code) -> bool:
     return (
         _COMMIT.fullmatch(code.commit) is not None
         and (code.root.startswith("/") or not (code.root or code.commit))
-        and is_inside(code.root[1:])
+        and stays_inside(f"root{code.root}")
         and all(not text.startswith("-") and text.isprintable() for text in _names(code))
-        and all(map(is_inside, code.untracked))
+        and all(map(stays_inside, code.untracked))
     )
 
 

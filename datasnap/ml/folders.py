@@ -83,15 +83,18 @@ def content_of(path: Path) -> Content:
 
 
 def hash_listing(listing: Iterable[FileInside]) -> str:
-    """The hash of a folder: that of the names and hashes of its files. It is none that a file
-    can have."""
-    return blake3(_lines(listing), derive_key_context=_DOMAIN).hexdigest()
+    """The hash of a folder: that of the names and hashes of its files, by name. It is none that a
+    file can have."""
+    ordered = sorted(listing, key=lambda file: file.name)
+    return blake3(_lines(ordered), derive_key_context=_DOMAIN).hexdigest()
 
 
-def is_of_listing(hash: str, listing: Sequence[FileInside]) -> bool:
-    """Whether a hash is that of a folder with some files."""
-    # Of records of 2026-11 it is one that a file could have.
-    return hash in (hash_listing(listing), blake3(_lines(listing)).hexdigest())
+def present_hash(hash: str, listing: Sequence[FileInside]) -> str:
+    """What the hash of a folder is now: before 2026-11-26 it was recorded as one that a file could
+    have. Any other is given back as it is."""
+    lines = _lines(listing)
+    old = (blake3(each).hexdigest() for each in (lines, lines.replace(b"\0", b"\n")))
+    return hash_listing(listing) if hash in old else hash
 
 
 def hash_path(path: Path) -> str:

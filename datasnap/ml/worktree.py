@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datasnap.errors import DatasnapError, UsageError
-from datasnap.ml.code import checkout, is_inside, working_folder
+from datasnap.ml.code import checkout, working_folder
+from datasnap.ml.folders import stays_inside
 from datasnap.snapshots.held import real_place
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Worktree:
             return False
         # A record may name anything: a device, a file of the commit, one behind a link of it.
         above = Path(os.path.realpath(to.parent))
-        inside = is_inside(name) and above.is_relative_to(self.root)
+        inside = stays_inside(name) and above.is_relative_to(self.root)
         if not inside or not stat.S_ISREG(found.st_mode) or os.path.lexists(to):
             return False
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from blake3 import blake3
 import datasnap
 from datasnap.errors import BadInput, CorruptData, StorageError, UnknownName
 from datasnap.ml import artifacts, tables
-from datasnap.ml.artifacts import Artifact, read_artifact
-from datasnap.ml.folders import FileInside, hash_listing, hash_path, is_of_listing
+from datasnap.ml.artifacts import Artifact
+from datasnap.ml.folders import FileInside, hash_listing, hash_path, present_hash
 from datasnap.repository import Repository
 
 
@@ -96,7 +96,8 @@ def test_what_is_saved_again_under_its_name_is_what_it_is_now(
     repo.write_artifact(first, tmp_path / "first")
     assert files_in(tmp_path / "first") == {"a": b"1", "gone": b"2"}
     (earlier,) = repo.artifacts(blake3(b"epoch 1").hexdigest())
-    assert b"".join(read_artifact(repo, earlier)) == b"epoch 1"
+    repo.write_artifact(earlier, tmp_path / "earlier")
+    assert (tmp_path / "earlier").read_bytes() == b"epoch 1"
 
 
 def test_a_folder_goes_only_where_nothing_is(repo: Repository, tmp_path: Path) -> None:
@@ -141,7 +142,8 @@ def test_a_file_that_is_saved_again_takes_no_room(repo: Repository, tmp_path: Pa
         model.write_bytes(data)
         changed = run.save(model)
         assert pieces() == count + 1
-    assert b"".join(read_artifact(repo, changed)) == bytes(data)
+    repo.write_artifact(changed, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
     assert len(repo.run_record(run.id).artifacts) == 2
 
 
@@ -150,7 +152,8 @@ def test_what_only_a_removed_run_saved_goes_with_it(repo: Repository, tmp_path: 
     first = save(repo, folder)
     kept = save(repo, folder / "shared")
     repo.remove_run(first.run)
-    assert b"".join(read_artifact(repo, kept)) == b"shared"
+    repo.write_artifact(kept, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"shared"
     for path in (folder, folder / "own"):
         with pytest.raises(UnknownName):
             repo.artifacts(hash_path(path))
@@ -226,9 +229,37 @@ def test_no_file_has_the_hash_of_a_folder(tmp_path: Path) -> None:
     listing = f"{inside[0].hash} a\0".encode()
     files = fill(tmp_path / "files", empty=b"", listing=listing)
     assert hash_path(folder) == hash_listing(inside) != hash_path(files / "listing")
-    assert is_of_listing(hash_path(files / "listing"), inside)  # as it was recorded once
+    old = hash_path(files / "listing")  # as it was recorded once
+    assert present_hash(old, inside) == hash_path(folder)
     (folder / "a").unlink()
     assert hash_path(folder) != hash_path(files / "empty")
+
+
+def test_a_folder_whose_files_were_listed_beside_it_is_a_folder(
+    repo: Repository, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "net", deep__b=b"2", **{"deep-a": b"1"})
+    names = ["deep/b", "deep-a"]  # as paths are ordered
+    with datasnap.run(repo=repo) as run:
+        for name in names:
+            run.save(folder / name, name=f"its {name[-1]}")
+    hashes = [hash_path(folder / name) for name in names]
+    listing = "".join(f"{hash} {name}\n" for hash, name in zip(hashes, names, strict=True))
+    own = {"run": run.id, "model": True, "time": datetime.now(UTC)}
+    add_row(repo, {**own, "name": "net", "kind": "folder",
+                   "hash": blake3(listing.encode()).hexdigest(), "pieces": []})  # fmt: skip
+    for hash, name, content in zip(hashes, names, (b"2", b"1"), strict=True):
+        pieces = [blake3(content).digest()]
+        add_row(repo, {**own, "name": f"net/{name}", "kind": "file",
+                       "hash": hash, "pieces": pieces})  # fmt: skip
+    record = repo.run_record(run.id)
+    assert [each.name for each in record.artifacts] == ["its b", "its a", "net"]
+    version = repo.register_model("m", run.id)
+    assert version.artifact == record.model == record.artifacts[-1]
+    assert version.artifact.hash == hash_path(folder)
+    repo.write_artifact(version.artifact, tmp_path / "back")
+    assert files_in(tmp_path / "back") == files_in(folder)
+    assert [each.artifacts for each in repo.trace(str(folder))] == [(record.model,)]
 
 
 def test_a_damaged_artifact_is_not_handed_out(repo: Repository, tmp_path: Path) -> None:
