@@ -12,22 +12,28 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-#: Stands for what is not recorded.
-MASK = "***"
+#: Stands for what is not recorded. Nobody types it.
+MASK = "<masked>"
 _SHOWN = 60
 
+_END = r"(?![^\s'\",;&)}\]])"
 # Repeats are bounded: a text may be long, and from anywhere.
 _NAME = (
     r"(?:[\w.-]{0,80}(?:password|passwd|passphrase|secret|credentials?|api[-_]?key)"
     r"|(?:[\w.-]{0,80}[-_.])?(?:(?:access|secret|private|auth|account|signing)[-_]?key|pwd"
-    # Tokens of a language model are no secrets.
-    r"|(?<!pad[-_])(?<!eos[-_])(?<!bos[-_])(?<!unk[-_])(?<!cls[-_])(?<!sep[-_])(?<!mask[-_])token))"
+    # Tokens of a language model or a parser are no secrets, nor is how many there are.
+    r"|(?<!pad[-_])(?<!eos[-_])(?<!bos[-_])(?<!unk[-_])(?<!cls[-_])(?<!sep[-_])(?<!mask[-_])"
+    rf"(?<!unexpected\s)token(?!['\"]?[:=\s]\s?\d{{1,6}}{_END})))"
 )
 #: No secret, whatever its name.
-_PLAIN = r"(?!(?:true|false|none|null|\*{3})(?![^\s'\",;&)}\]]))"
-_VALUE = r"(?:\"[^\"]+\"|'[^']+'|[^\s'\"&;,)}\]]+)"
-#: name=value, "name": "value"
-_NAMED = re.compile(rf"(?i)(?<![\w.-])({_NAME}(?:['\"]\s?:\s?|=)){_PLAIN}{_VALUE}")
+_NONE = rf"(?:true|false|none|null|{MASK})"
+_PLAIN = rf"(?!{_NONE}{_END})"
+# A quote that nothing closes goes to the end.
+_VALUE = r"(?:\"(?:[^\"\\]|\\.)+\"?|'(?:[^'\\]|\\.)+'?|[^\s'\"&;,)}\]]+)"
+#: name=value, name: value, "name": "value"
+_NAMED = re.compile(rf"(?i)(?<![\w.-])({_NAME}(?:['\"]\s?:\s?|:\s|=)){_PLAIN}{_VALUE}")
+#: The same as a whole word of a command line, where the value goes to the end.
+_WORD = re.compile(rf"(?is)((?:--?)?{_NAME}(?:=|:\s))(?!{_NONE}\Z).+")
 #: In a text, --name value.
 _OPTION = re.compile(rf"(?i)(?<!\S)(--?{_NAME}\s+)(?!-){_PLAIN}{_VALUE}")
 #: Others that end in `key` have many meanings; a secret is long and looks like nothing.
@@ -39,20 +45,22 @@ _KNOWN = re.compile(
     r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-)[\w-]{16,}|\bAKIA[A-Z0-9]{16}\b"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
 )
+_HEADER = re.compile(
+    r"(?i)\b(authorization['\"]?\s?[:=]\s?['\"]?(?:(?:basic|bearer)\s+)?)[^\r\n'\"]+"
+)
 _BEARER = re.compile(r"(?i)\b(bearer\s+)(?=\S{0,80}\d)[\w.+/=-]{8,}")
 #: user:password@ or token@ in a URL, to the last @: a password may hold others, and slashes.
 _IN_URL = re.compile(
     r"(?<=://)(?:[^\s/?#@:\['\"]{0,200}:(?!\d+(?:[/?#]|$))[^\s'\"]{0,200}|[^\s/?#'\"]{0,200})@"
 )
-_LONE_OPTION = re.compile(rf"(?i)--?(?:{_NAME})")
-_ANOTHER_KEY = re.compile(r"(?i)--?[\w.-]+[-_.]key")
+_LONE_OPTION = re.compile(rf"(?i)--?(?:{_NAME}|[\w.-]+[-_.]key)")
 
 
 def masked(text: str) -> str:
     """A text without the secrets in it."""
     text = _IN_URL.sub(f"{MASK}@", text)
     text = _KNOWN.sub(MASK, text)
-    for pattern in (_NAMED, _OPTION, _KEY, _BEARER):
+    for pattern in (_HEADER, _NAMED, _OPTION, _KEY, _BEARER):
         text = pattern.sub(rf"\g<1>{MASK}", text)
     return text
 
@@ -93,13 +101,17 @@ def masked_url(url: str) -> str:
 
 def _after(before: str, word: str) -> str:
     """A word that stands after another, masked if that names a secret."""
-    if word.startswith("-") or not word:
-        return masked(word)
-    if _LONE_OPTION.fullmatch(before):
-        return MASK if masked(f"token={word}") != f"token={word}" else word
-    if _ANOTHER_KEY.fullmatch(before) and masked(f"a-key={word}") != f"a-key={word}":
-        return MASK
-    return masked(word)
+    # A word that begins with - is another option, as to argparse.
+    if not word.startswith("-") and _LONE_OPTION.fullmatch(before):
+        named = f"{before.lstrip('-')}={word}"
+        if _masked_word(named) != named:
+            return MASK
+    return _masked_word(word)
+
+
+def _masked_word(word: str) -> str:
+    whole = _WORD.fullmatch(word)
+    return whole[1] + MASK if whole else masked(word)
 
 
 def _to_its_mask(word: str) -> str:

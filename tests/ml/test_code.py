@@ -19,7 +19,7 @@ from datasnap.ml import tables
 from datasnap.ml.code import Code, recorded_code, this_code
 from datasnap.ml.environment import this_environment
 from datasnap.ml.launch import launch
-from datasnap.ml.masking import masked, masked_command, masked_url
+from datasnap.ml.masking import hidden_words, masked, masked_command, masked_url
 from datasnap.ml.venv import create_venv
 from datasnap.repository import Repository
 
@@ -156,15 +156,19 @@ def test_commits_and_files_between_two_runs(repo: Repository, project: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("no postgresql://u:p@ss/x@db:5432/n", "no postgresql://***@db:5432/n"),
+        ("no postgresql://u:p@ss/x@db:5432/n", "no postgresql://<masked>@db:5432/n"),
         ("https://host:8080/x@y", "https://host:8080/x@y"),
-        ("GET https://host/x?token=abc&n=1", "GET https://host/x?token=***&n=1"),
-        ("host=db password=abc user=ada", "host=db password=*** user=ada"),
-        ("{'api_key': 'a b', 'lr': 0.1}", "{'api_key': ***, 'lr': 0.1}"),
-        ("Authorization: Bearer abc123def456", "Authorization: Bearer ***"),
-        ("login ghp_0123456789abcdefghij failed", "login *** failed"),
+        ("GET https://host/x?token=abc&n=1", "GET https://host/x?token=<masked>&n=1"),
+        ("host=db password=abc user=ada", "host=db password=<masked> user=ada"),
+        ("{'api_key': 'a b', 'lr': 0.1}", "{'api_key': <masked>, 'lr': 0.1}"),
+        ("Authorization: Bearer abc123def456", "Authorization: Bearer <masked>"),
+        ("login ghp_0123456789abcdefghij failed", "login <masked> failed"),
         ("KeyError: 'token'", "KeyError: 'token'"),
         ("unexpected token: foo", "unexpected token: foo"),
+        ("401: bad token: abc, X-Api-Key: S", "401: bad token: <masked>, X-Api-Key: <masked>"),
+        ("{'Authorization': 'Basic dXNlcjpwYXNz'}", "{'Authorization': 'Basic <masked>'}"),
+        (r"""{"password": "a\"b c", "lr": 1}""", '{"password": <masked>, "lr": 1}'),
+        ("--password 'never closed", "--password <masked>"),
     ],
 )
 def test_a_text_is_recorded_without_its_secrets(text: str, expected: str) -> None:
@@ -174,20 +178,39 @@ def test_a_text_is_recorded_without_its_secrets(text: str, expected: str) -> Non
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("t --api-key=S --password 12 --lr 3", "t --api-key=*** --password *** --lr 3"),
+        ("t --api-key=S --password 12 --lr 3", "t --api-key=<masked> --password <masked> --lr 3"),
         (
             "env WANDB_API_KEY=S python db.password=S",
-            "env WANDB_API_KEY=*** python db.password=***",
+            "env WANDB_API_KEY=<masked> python db.password=<masked>",
         ),
-        ("t --hub_token S --x-key a1b2c3d4e5f6a7b8", "t --hub_token *** --x-key ***"),
+        ("t --hub_token S --x-key a1b2c3d4e5f6a7b8", "t --hub_token <masked> --x-key <masked>"),
         *((same, same) for same in ("t --key id --sort-key user_id --max-tokens 512",)),
+        *((same, same) for same in ("t --max-token 5 max_token=5 --glob *** --token-count 7",)),
         *((same, same) for same in ("t --tokenizer bert --pad-token x --secret -v token=none",)),
     ],
 )
 def test_a_command_is_recorded_without_its_secrets(command: str, expected: str) -> None:
     assert " ".join(masked_command(command.split())) == expected
     whole = "python t.py --password S"
-    assert masked_command(["sh", "-c", whole]) == ("sh", "-c", "python t.py --password ***")
+    assert masked_command(["sh", "-c", whole]) == ("sh", "-c", "python t.py --password <masked>")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--password=two words"], ["--password=<masked>"]),
+        (["db.password=two words\n"], ["db.password=<masked>"]),
+        (["--password", '", words'], ["--password", "<masked>"]),
+        (["--header", "X-Api-Key: abcdef"], ["--header", "X-Api-Key: <masked>"]),
+        (["-H", "Authorization: Basic dXNl"], ["-H", "Authorization: Basic <masked>"]),
+        (["--glob", "***", "--token=true"], ["--glob", "***", "--token=true"]),
+    ],
+)
+def test_a_secret_goes_to_the_end_of_its_word(words: list[str], expected: list[str]) -> None:
+    command = masked_command(words)
+    assert list(command) == expected
+    assert masked_command(command) == command
+    assert bool(hidden_words(command)) == (words != expected)
 
 
 @pytest.mark.parametrize(
@@ -212,14 +235,14 @@ def test_no_secret_of_a_run_is_recorded_and_reproduce_says_that_it_lacks_one(
     done = launch([sys.executable, "-c", fails, "--api-key=hunter2", "--password", "hunter2"],
                   repo=repo)  # fmt: skip
     run = repo.run_record(done.run)
-    assert run.error == "OSError: no db://***@host/x"
+    assert run.error == "OSError: no db://<masked>@host/x"
     assert run.code.remote == "https://example.org/rides.git"
     for name in tables.SCHEMAS:
         said = json.dumps(tables.read(repo, name).to_pylist(), default=str)
         assert "'hunter2" not in said
         assert "er2@" not in said
     with pytest.raises(
-        UsageError, match=r"are not recorded.*: .*//\*\*\*, --api-key=\*\*\*, --password \*"
+        UsageError, match=r"are not recorded.*: .*//<masked>, --api-key=<masked>, --password <"
     ):
         repo.reproduce(run.id)
 
