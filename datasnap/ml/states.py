@@ -3,6 +3,7 @@ the rows that are left would be none that anyone meant."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -89,6 +90,11 @@ def read_state(state: object, kind: type[_State], own: Whose, batches: int) -> _
     Raises:
         UsageError: it is none, or of another dataset.
     """
+    if isinstance(state, Mapping) and "epoch" in state and "dataset" not in state:
+        raise UsageError(
+            "an older datasnap made the state, and does not say of which dataset it is",
+            hint="Begin its epoch again: set_epoch(n).",
+        )
     try:
         found = msgspec.convert(state, kind)
     except (msgspec.ValidationError, UsageError) as error:

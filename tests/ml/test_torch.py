@@ -201,6 +201,10 @@ def test_a_state_of_another_dataset_is_refused_and_says_what_differs(table: Tabl
     for wrong in (None, 3, {}, {**state, "batch": -1}, {**state, "epoch": "x"}):
         with pytest.raises(UsageError, match="this is no state of such a loader or dataset"):
             loader.load_state_dict(wrong)  # type: ignore[arg-type]
+    for old in (state, own):
+        nameless = {name: value for name, value in old.items() if name != "dataset"}
+        with pytest.raises(UsageError, match="an older datasnap made the state, and does not say"):
+            loader.load_state_dict(nameless)
     with pytest.raises(UsageError, match="the state is of batch 1,000, and an epoch has 4"):
         loader.load_state_dict({**state, "batch": 1000})
     with pytest.raises(UsageError, match="the state is of batch 1,000"):
