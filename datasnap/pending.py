@@ -13,7 +13,7 @@ import msgspec
 
 from datasnap.errors import CorruptData, UsageError
 from datasnap.merge.settling import Settled
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import SnapshotId, snapshot_id
 from datasnap.storage import Backend
 
 FOLDER = "merging/"
@@ -56,12 +56,12 @@ class Pending(msgspec.Struct, frozen=True):
     @property
     def base_id(self) -> SnapshotId | None:
         """The base, as bytes."""
-        return _id(self.base) if self.base else None
+        return snapshot_id(self.base) if self.base else None
 
     @property
     def theirs_id(self) -> SnapshotId:
         """What is brought in, as bytes."""
-        return _id(self.theirs)
+        return snapshot_id(self.theirs)
 
 
 def read_pending(backend: Backend, branch: str) -> tuple[Pending, str] | None:
@@ -130,7 +130,3 @@ def move_pending(backend: Backend, branch: str, to: str) -> None:
 
 def _path(branch: str) -> str:
     return FOLDER + quote(branch, safe="")
-
-
-def _id(digits: str) -> SnapshotId:
-    return SnapshotId(ObjectId(bytes.fromhex(digits)))

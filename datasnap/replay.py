@@ -152,7 +152,7 @@ def _replay(
         changed = any(change.changed for change in tx.changes)
         if not changed:
             tx.abandon()
-    return SnapshotId(objects.ObjectId(bytes.fromhex(tx.snapshot))) if tx.snapshot else None
+    return objects.snapshot_id(tx.snapshot) if tx.snapshot else None
 
 
 def _branch(repository: Repository, name: str) -> Ref:

@@ -22,7 +22,7 @@ from datasnap.errors import Conflict, CorruptData, NothingToDo, UnknownName, Usa
 from datasnap.gates.protection import check_direct
 from datasnap.pending import check_not_settled, forget_pending, move_pending
 from datasnap.snapshots.history import added
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import SnapshotId, snapshot_id
 from datasnap.snapshots.reflog import LogEntry, Why
 from datasnap.snapshots.refs import FOLDERS, HEAD, Kind, Ref, Refs
 
@@ -269,7 +269,7 @@ def _moved_since(refs: Refs, change: _Change) -> Conflict:
 
 
 def _stored(repository: Repository, digits: str, name: str) -> SnapshotId:
-    id = SnapshotId(ObjectId(bytes.fromhex(digits)))
+    id = snapshot_id(digits)
     try:
         repository.tree(id)
     except CorruptData:
@@ -301,7 +301,7 @@ def _renamed(steps: Sequence[Step]) -> dict[str, str]:
 def _carry_out(repository: Repository, planned: Sequence[_Planned], why: Why) -> None:
     refs, renamed = repository.refs, _renamed([each.step for each in planned])
     for step, ref in planned:
-        to = SnapshotId(ObjectId(bytes.fromhex(step.after))) if step.after else None
+        to = snapshot_id(step.after) if step.after else None
         if step.kind == "branch" and to is None and step.name in renamed:
             if refs.head() == step.name:
                 refs.set_head(renamed[step.name])

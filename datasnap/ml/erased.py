@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import SnapshotId, snapshot_id
 
 if TYPE_CHECKING:
     from datasnap.ml.records import RunRead
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def snapshot_left(repository: Repository, snapshot: str) -> SnapshotId:
     """What stands for a snapshot now: itself, unless rows were erased from it. Nobody is warned."""
-    return repository.replaced.current(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
+    return repository.replaced.current(snapshot_id(snapshot))
 
 
 def is_erased(repository: Repository, read: RunRead) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from datasnap.errors import BadInput, BrokenPin, CorruptData, DatasnapError, UnknownName, UsageError
 from datasnap.ml.pins import Pin, Pinned, chosen, is_single, pins_of, read_pins
-from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId, Table, TableId
+from datasnap.snapshots.objects import Snapshot, SnapshotId, Table, TableId, object_id, snapshot_id
 
 if TYPE_CHECKING:
     from datasnap.diff.tables import Summary
@@ -121,7 +121,7 @@ def verified(pinned: Pinned, repository: Repository) -> tuple[TableVersion, Repl
         raise _missing(pinned, repository)
     table = repository.snapshot(located.id.hex()).table(pin.table)
     if pin.table_id not in ("", table.id):
-        now, old = TableId(_id(table.id)), SnapshotId(_id(pin.snapshot))
+        now, old = TableId(object_id(table.id)), snapshot_id(pin.snapshot)
         former = repository.replaced.former(old, pin.table, now) if located.replaced else now
         if former is not None and former.hex() != pin.table_id:
             raise _different(pinned, repository, table)
@@ -137,7 +137,7 @@ class Located(NamedTuple):
 
 def locate(repository: Repository, snapshot: str) -> Located | None:
     """A snapshot by its full ID; None: it is not there."""
-    id = SnapshotId(_id(snapshot))
+    id = snapshot_id(snapshot)
     try:
         repository.objects.get(id, Snapshot)
     except CorruptData:
@@ -145,10 +145,6 @@ def locate(repository: Repository, snapshot: str) -> Located | None:
         found = repository.replaced.find(id)
         return None if found is None else Located(found.new, found)
     return Located(id, None)
-
-
-def _id(digits: str) -> ObjectId:
-    return ObjectId(bytes.fromhex(digits))
 
 
 def describe(summary: Summary) -> str:
@@ -181,7 +177,7 @@ def differences(
     try:
         if since is not None and (diff := repository.diff(since.hex(), found.snapshot)):
             return diff.table(pin.table).summary
-        before = repository.objects.get(TableId(_id(pin.table_id)), Table)
+        before = repository.objects.get(TableId(object_id(pin.table_id)), Table)
         return TableDiff(pin.table, before, found.manifest, repository.scanner, lambda: 0).summary
     except DatasnapError:  # one is not there any more, or not all of it
         return None

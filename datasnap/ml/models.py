@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasnap.errors import InvalidName, NothingToDo, UnknownName, UsageError
-from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
+from datasnap.snapshots.objects import Snapshot, SnapshotId, snapshot_id
 from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import Ref, check_name
 
@@ -63,7 +63,7 @@ class ModelVersion:
     @property
     def record(self) -> RunRecord:
         """The run as it was registered: its data, code, parameters and metrics."""
-        return self._repository.run_record(self.run, at=_id(self.snapshot))
+        return self._repository.run_record(self.run, at=snapshot_id(self.snapshot))
 
     @property
     def artifact(self) -> Artifact:
@@ -83,7 +83,7 @@ class ModelVersion:
         from datasnap.ml.artifacts import write_artifact
 
         to = Path(path)
-        write_artifact(self._repository, self.artifact, to, at=_id(self.snapshot))
+        write_artifact(self._repository, self.artifact, to, at=snapshot_id(self.snapshot))
         return to
 
 
@@ -242,7 +242,7 @@ def rollback_model(repository: Repository, spec: str) -> StageMove:
     been = _path(repository, asked.ref)
     if len(been) < 2:
         raise NothingToDo(f"{asked.name}@{asked.at} was at no other version before")
-    after = _version(repository, asked.name, _id(been[-2]))
+    after = _version(repository, asked.name, snapshot_id(been[-2]))
     return _move(repository, asked, ref, after, "rollback")
 
 
@@ -276,7 +276,7 @@ def _move(
     if before == after:
         raise NothingToDo(f"{asked.name}@{asked.at} is at version {after.version} already")
     why = Why(verb, f"version {after.version}, run {after.run}")
-    repository.refs.move("model", asked.ref, _id(after.snapshot), expected=ref, why=why)
+    repository.refs.move("model", asked.ref, snapshot_id(after.snapshot), expected=ref, why=why)
     return StageMove(asked.name, asked.at, before, after)
 
 
@@ -342,10 +342,6 @@ def _chosen(repository: Repository, versions: list[ModelVersion], to: str) -> Mo
     raise UsageError(
         f"run {run} is no version of {name}", hint=f"First: datasnap model register {name} {run}"
     )
-
-
-def _id(digits: str) -> SnapshotId:
-    return SnapshotId(ObjectId(bytes.fromhex(digits)))
 
 
 def _stages(repository: Repository, name: str) -> list[str]:

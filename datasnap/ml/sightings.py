@@ -24,7 +24,7 @@ from datasnap.ml.source import Source
 from datasnap.ml.trace import split_of
 from datasnap.query.expressions import check_repeatable
 from datasnap.query.selecting import Selection, read_selection
-from datasnap.snapshots.objects import ObjectId, Table, TableId
+from datasnap.snapshots.objects import Table, TableId, object_id
 from datasnap.tables.manifest import Segments, fields_by_name
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class _Looking:
     def _left(self, read: RunRead) -> tuple[TableId | None, bool]:
         """The version that was read, or what is left of it; and whether rows of it were erased."""
         if not is_erased(self.repository, read):
-            return TableId(ObjectId(bytes.fromhex(read.table_id))), False
+            return TableId(object_id(read.table_id)), False
         tree = self.repository.tree(snapshot_left(self.repository, read.snapshot))
         left = tree.entries.get(read.table)
         return (left.id if left else None), True

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, overload
 from datasnap.errors import UnknownName, UsageError
 from datasnap.extras import require
 from datasnap.ml.reads import note_read
-from datasnap.snapshots.objects import ObjectId, Table, TableId
+from datasnap.snapshots.objects import Table, TableId, object_id
 
 if TYPE_CHECKING:
     import duckdb
@@ -172,7 +172,7 @@ class Split:
         self._note(columns, where)
         table = self.table
         connection = connection or table.repository.snapshot(table.snapshot).connect()
-        id = TableId(ObjectId(bytes.fromhex(table.id)))
+        id = TableId(object_id(table.id))
         return select_relation(connection, table, id, Selection(columns, self.both(where)))
 
     def _read(self, columns: Sequence[str] | None, where: str | None) -> Iterator[pa.Table]:

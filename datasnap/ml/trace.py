@@ -160,6 +160,8 @@ def _table(repository: Repository, reads: Sequence[RunRead]) -> TracedTable:
         columns,
         tuple(dict.fromkeys(filter(None, map(split_of, reads)))),
     )
+    if not first.snapshot:
+        return replace(found, why="its snapshot is not known")
     try:
         place = open_repository(first.repository) if first.repository else repository
         place.replaced.refresh()

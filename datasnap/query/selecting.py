@@ -20,7 +20,7 @@ from datasnap.query.filesystem import content_url
 from datasnap.query.names import ROW_NUMBER, check_numbered
 from datasnap.query.session import file_of, query_error, quote, run_sql
 from datasnap.query.workbench import keeps_order, numbered
-from datasnap.snapshots.objects import ObjectId, SnapshotId, TableId
+from datasnap.snapshots.objects import TableId, snapshot_id
 from datasnap.tables.manifest import fields_by_name
 from datasnap.tables.scan import named_columns
 from datasnap.tables.select import numbered_rows, range_rows
@@ -152,7 +152,7 @@ def _kept(
     repository: Repository, table: TableVersion, where: str, rows: range
 ) -> Iterator[Positions]:
     """The numbers of the rows that a condition keeps, rising. It may name the snapshot's tables."""
-    entries = repository.tree(SnapshotId(ObjectId(bytes.fromhex(table.snapshot)))).entries
+    entries = repository.tree(snapshot_id(table.snapshot)).entries
     tables = {name: entry.id for name, entry in entries.items()}
     bench = repository.borrow_workbench()
     try:

@@ -17,6 +17,7 @@ in ID when they came about by different edits, or were encoded by different vers
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Annotated, NewType, TypeVar
 
@@ -273,7 +274,24 @@ _KINDS = (Snapshot, Tree, Table, Part, ColumnGroup, Overlay, Values)
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 # One for each kind: what an object may be at most depends on what is asked for.
 _decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in _KINDS}
+_DIGITS = re.compile(r"[0-9a-f]{64}")
 _names = {kind.__name__.lower().encode() for kind in _KINDS}
+
+
+def object_id(digits: str) -> ObjectId:
+    """An ID from its 64 hex digits.
+
+    Raises:
+        CorruptData: they are none.
+    """
+    if not _DIGITS.fullmatch(digits):
+        raise CorruptData(f"'{digits[:64]}' is no ID of 64 hex digits")
+    return ObjectId(bytes.fromhex(digits))
+
+
+def snapshot_id(digits: str) -> SnapshotId:
+    """The same, of a snapshot."""
+    return SnapshotId(object_id(digits))
 
 
 def encode_object(object: Object) -> tuple[ObjectId, bytes]:

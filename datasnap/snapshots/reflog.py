@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from datasnap.errors import CorruptData
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import SnapshotId, snapshot_id
 from datasnap.storage import Backend, MissingFile
 
 LOGS = "logs/"
@@ -78,7 +78,7 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         """The snapshots that it names."""
         for digits in (self.after, self.before):
             if digits is not None:
-                yield SnapshotId(ObjectId(bytes.fromhex(digits)))
+                yield snapshot_id(digits)
 
 
 class RefFile(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -35,7 +35,7 @@ from datasnap.errors import (
     StorageError,
     UnknownName,
 )
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import SnapshotId, snapshot_id
 from datasnap.snapshots.pruned import Pruned
 from datasnap.snapshots.reflog import (
     LogEntry,
@@ -186,7 +186,7 @@ class Refs:
         found = self._find(kind, name)
         if found is None or found.file.snapshot is None:
             return None
-        snapshot = SnapshotId(ObjectId(bytes.fromhex(found.file.snapshot)))
+        snapshot = snapshot_id(found.file.snapshot)
         return Ref(name, snapshot, found.version, found.file, found.modified)
 
     def create(self, kind: Kind, name: str, snapshot: SnapshotId, why: Why) -> None:

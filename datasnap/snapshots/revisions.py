@@ -27,7 +27,7 @@ from itertools import islice
 
 from datasnap.errors import AmbiguousId, UnknownName, UsageError
 from datasnap.snapshots.held import HeldRefs
-from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
+from datasnap.snapshots.objects import Snapshot, SnapshotId, snapshot_id
 from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import HEAD, Refs
 from datasnap.snapshots.replaced import Replaced
@@ -67,7 +67,7 @@ class Revisions:
 
     def named(self) -> dict[str, SnapshotId]:
         """What each branch and tag means; a branch wins."""
-        held = {name: _id(digits) for name, digits in self._held.refs.items()}
+        held = {name: snapshot_id(digits) for name, digits in self._held.refs.items()}
         return {**self._refs.tags(), **self._refs.branches(), **held}
 
     def resolve(self, revision: str) -> SnapshotId:
@@ -106,7 +106,7 @@ class Revisions:
     def _base(self, name: str, revision: str) -> SnapshotId:
         name = self._named(name)
         if name in self._held.refs:
-            return self._present(_id(self._held.refs[name]))
+            return self._present(snapshot_id(self._held.refs[name]))
         for kind in ("branch", "tag", "pin", "run", "model"):
             ref = self._refs.read(kind, name)
             if ref:
@@ -131,7 +131,7 @@ class Revisions:
         was = log[-1].before if log else None
         if was is None:
             raise UnknownName("ref", revision, where=f"(the {kind} did not exist then)")
-        return self._present(_id(was))
+        return self._present(snapshot_id(was))
 
     def _named(self, name: str) -> str:
         return self.head if name in (HEAD, "@") else name
@@ -184,10 +184,6 @@ class Revisions:
             if snapshot.time <= limit:
                 return ancestor
         raise UnknownName("ref", revision, where="(the history begins later)")
-
-
-def _id(digits: str) -> SnapshotId:
-    return SnapshotId(ObjectId(bytes.fromhex(digits)))
 
 
 def _microseconds(when: str) -> int:

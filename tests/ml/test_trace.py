@@ -13,6 +13,7 @@ import pytest
 
 import datasnap
 from datasnap.errors import BadKey, UnknownName
+from datasnap.ml import tables
 from datasnap.ml.lineage import namespace, run_events
 from datasnap.ml.sightings import trace_row
 from datasnap.ml.trace import SHOWN, trace, trace_run
@@ -208,6 +209,28 @@ def test_after_a_purge_what_is_left_is_asked_and_of_the_rest_nobody_knows(
     assert {(each.certain, each.why) for each in gone} == {
         (False, "rows of the version that it read were erased since")
     }
+
+
+@pytest.mark.parametrize("snapshot", ["no hex", ""])
+def test_of_a_recorded_id_that_is_none_it_is_said(repo: Repository, snapshot: str) -> None:
+    write(repo, "rides", rows(), key="id")
+    ids = {"snapshot": repo.resolve("HEAD").hex(), "table_id": repo.table("rides").id}
+    with datasnap.run(repo=repo) as run:
+        pass
+    with datasnap.run(repo=repo) as sound:
+        pass
+    odd = {"snapshot": snapshot, "table_id": "x"}
+    own = {"repository": "", "table": "rides", "details": "{}"}
+    reads = [{**own, "run": run.id, **odd}, {**own, "run": sound.id, **ids}]
+    forged = tables.table_of(tables.READS, reads)
+    tables.add(repo, lambda tx: {tables.READS: forged}, "forged")
+    said = f"'{snapshot}' is no ID" if snapshot else "its snapshot is not known"
+    assert said in trace(repo, run.id)[0].tables[0].why
+    assert said in repo.compare_runs(run.id, sound.id).data[0].why
+    certain, unsure = sorted(trace_row(repo, "rides", 1).sightings, key=lambda s: not s.certain)
+    assert certain.run.id == sound.id
+    assert not unsure.certain
+    assert "is no ID" in unsure.why
 
 
 def test_openlineage_events_have_what_the_specification_requires(
