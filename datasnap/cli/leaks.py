@@ -21,7 +21,8 @@ from datasnap.cli.output import (
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
-    from datasnap.ml.leaks import Example, Leak, Leaks, Seen, Skipped
+    from datasnap.ml.leaks import Example, Leak, Leaks, Skipped
+    from datasnap.ml.seen import Seen
     from datasnap.ml.splits import Split
     from datasnap.repository import Repository
     from datasnap.versions import TableVersion
@@ -143,7 +144,7 @@ def _seen(
     tables: list[str] | None,
     trained: bool,
 ) -> list[Seen]:
-    from datasnap.ml.leaks import Seen, trained_on, versions_of
+    from datasnap.ml.seen import Seen, trained_on, versions_of
 
     if trained:
         return trained_on(repository, test, tables=tables or ())

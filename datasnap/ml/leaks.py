@@ -4,7 +4,6 @@
     find_leaks(versions_of(repo, spec), test)  … or ever stood in it: all versions in a history
     find_leaks(trained_on(repo, test), test)   … or in anything that a recorded run read
 
-(`versions_of` and `trained_on` are of `datasnap.ml.seen`, and can be had from here.)
 Rows are compared by all columns that both tables have, by name, but for their keys: a row that was
 copied often got a key of its own. `on` names others: the key, to find one that was corrected since.
 Columns whose types have no values in common are left out, and named. Of what runs read, tables that
@@ -26,7 +25,7 @@ from datasnap.diff.sides import Side
 from datasnap.errors import BadQuery, UnknownName, UsageError
 from datasnap.ml.equalrows import Matches, Reader, common_type, equal_rows
 from datasnap.ml.order import Numbers, cumulative
-from datasnap.ml.seen import Seen, trained_on, versions_of
+from datasnap.ml.seen import Seen
 from datasnap.ml.source import Source
 from datasnap.ml.splits import Split
 from datasnap.parquet import stored_type
@@ -36,8 +35,6 @@ from datasnap.tables.manifest import View, chunk_of, fields_by_name, stored_type
 
 if TYPE_CHECKING:
     from datasnap.versions import TableVersion
-
-__all__ = ["Example", "Leak", "Leaks", "Seen", "find_leaks", "trained_on", "versions_of"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def find_leaks(
     """The rows of a test that stand in what a model was trained on, too.
 
     Args:
-        train: what it was trained on; see `versions_of` and `trained_on`.
+        train: what it was trained on; see `datasnap.ml.seen`.
         on: compare these columns; None: all that both have, but for the keys; for keys where the
             test has nothing else.
         progress: called with ("rows", done, total).

@@ -185,8 +185,7 @@ def differences(
 
 def _missing(pinned: Pinned, repository: Repository) -> BrokenPin:
     pin = pinned.pin
-    by = f", pinned by {pinned.where}," if pinned.is_somewhere else ""
-    message = f"snapshot {pin.snapshot[:12]}{by} is not in {repository.url}"
+    message = f"snapshot {pin.snapshot[:12]} of {pinned.where} is not in {repository.url}"
     try:
         newest = repository.snapshot(pin.ref or "HEAD")
         there = f"{pin.ref or repository.head} is at {newest.id[:12]} there"
@@ -211,9 +210,8 @@ def _different(pinned: Pinned, repository: Repository, found: TableVersion) -> B
     else:
         columns = ", ".join(found.schema.names)
         what = f"that is not in {repository.url}; there: {_rows(found)} of {columns}"
-    by = f" by {pinned.where}" if pinned.is_somewhere else ""
     return BrokenPin(
-        f"table '{pin.table}' of snapshot {pin.snapshot[:12]} is not the one that is pinned{by} "
+        f"table '{pin.table}' of snapshot {pin.snapshot[:12]} is not that of {pinned.where} "
         f"({pin.table_id[:12]}): {what}",
         hint="snapshot or table_id was changed alone, as a merge of configs can do: correct it"
         + (f", or take the newest: datasnap pin --update {pinned.file}" if pinned.file else "."),

@@ -96,7 +96,7 @@ def pin_table(
     pin = Pin(_place(repository, file), ref, version.snapshot, table, version.id)
     pinned = write_pin(file, name, pin)
     if register:
-        hold(repository, file)
+        _hold_pins(repository, file)
     return pinned
 
 
@@ -142,10 +142,10 @@ def carry_out(moves: Iterable[Move], *, register: bool = True) -> None:
             move_pins(file, moved)
         if register:
             for repository in {move.repository.url: move.repository for move in of_it}.values():
-                hold(repository, file)
+                _hold_pins(repository, file)
 
 
-def hold(repository: Repository, file: Path) -> None:
+def _hold_pins(repository: Repository, file: Path) -> None:
     """Hold what a config pins in a repository; what its pins held before is let go.
 
     Raises:

@@ -67,11 +67,6 @@ class Pinned(NamedTuple):
     pin: Pin
 
     @property
-    def is_somewhere(self) -> bool:
-        """Whether it stands in a config, or has a name at least."""
-        return bool(self.file or self.name)
-
-    @property
     def where(self) -> str:
         """How to name it in a message."""
         named = [self.name] if self.name else []

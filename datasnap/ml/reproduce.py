@@ -77,24 +77,12 @@ def reproduce(
     repository: Repository,
     run: str,
     *,
-    create_env: bool = False,
-    keep: bool = False,
-    tolerance: float = 0.0,
-    report: Report = lambda line: None,
+    create_env: bool,
+    keep: bool,
+    tolerance: float,
+    report: Report,
 ) -> Reproduction:
-    """Do a run again, recorded as a run of its own, and compare.
-
-    Args:
-        run: its ID, the beginning of that, or a name.
-        create_env: make a virtual environment with the packages of the run, by pip.
-        keep: leave the working tree (and that environment) where it is.
-        tolerance: by how much of its size a metric may differ; 0: not at all.
-        report: told what is being done.
-
-    Raises:
-        UnknownName, AmbiguousId. UsageError: what it ran is not known well enough.
-        DatasnapError: git or pip cannot do their part.
-    """
+    """Do a run again: what `Repository.reproduce` does and says."""
     record = run_record(repository, run)
     first = _first(repository, record)
     for each in (record, first):

@@ -16,8 +16,9 @@ import datasnap
 import datasnap.ml.equalrows as equalrows
 from datasnap.errors import UnknownName, UsageError
 from datasnap.lifecycle.policy import Policy
-from datasnap.ml.leaks import Leaks, find_leaks, trained_on, versions_of
+from datasnap.ml.leaks import Leaks, find_leaks
 from datasnap.ml.records import release
+from datasnap.ml.seen import trained_on, versions_of
 from datasnap.ml.splits import Split
 from datasnap.repository import Repository
 from datasnap.versions import TableVersion

@@ -137,7 +137,7 @@ def test_a_snapshot_that_is_not_there_is_told_by_what_is(
     with pytest.raises(BrokenPin) as caught:
         datasnap.load(config)
     newest = repo.snapshot().id[:12]
-    assert f"snapshot cdcdcdcdcdcd, pinned by {config}, is not in {repo.url}" in str(caught.value)
+    assert f"snapshot cdcdcdcdcdcd of {config} is not in {repo.url}" in str(caught.value)
     assert f"main is at {newest} there, with 3 rows of rides" in str(caught.value)
     datasnap.init(tmp_path / "empty")
     monkeypatch.setenv("DATASNAP_REPO", str(tmp_path / "empty"))
@@ -187,7 +187,7 @@ def test_what_a_purge_left_is_still_known_by_both_ids(config: Path, repo: Reposi
     wrong = text.replace(pinned.id, "ab" * 32), text.replace("table: rides", "table: zones")
     for edited in wrong:
         config.write_text(edited)
-        with pytest.raises(BrokenPin, match="is not the one that is pinned"):
+        with pytest.raises(BrokenPin, match="is not that of"):
             datasnap.load(config)
         assert [found.status for found in check_pins([config], Pinned.open)] == ["different"]
     # A table of which nothing was purged has the ID that it had.

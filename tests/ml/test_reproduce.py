@@ -23,7 +23,7 @@ from datasnap.ml.comparing import is_close
 from datasnap.ml.environment import Environment, this_environment
 from datasnap.ml.launch import launch
 from datasnap.ml.records import RunRecord
-from datasnap.ml.reproduce import differences, reproduce
+from datasnap.ml.reproduce import differences
 from datasnap.ml.rerun import variables_for
 from datasnap.ml.venv import create_venv, with_venv
 from datasnap.ml.worktree import worktree_of
@@ -104,7 +104,7 @@ def test_a_run_gives_the_same_after_code_and_data_have_moved_on(
     before = git(project, "worktree", "list"), git(project, "status", "--short")
 
     said: list[str] = []
-    found = reproduce(repo, run.id, report=said.append)
+    found = repo.reproduce(run.id, report=said.append)
     assert found.same
     assert found.run.id == run.id
     assert found.again.reproduces == run.id
@@ -193,7 +193,7 @@ def test_runs_whose_code_or_command_is_not_known_are_refused(
     assert git(project, "worktree", "list").count("\n") == 1
     typed = launch([sys.executable], repo=repo).run
     with pytest.raises(UsageError, match="typed in"):
-        reproduce(repo, typed)
+        repo.reproduce(typed)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match="git is not installed"), worktree_of(record):
         pass
@@ -233,7 +233,7 @@ def test_a_reproduction_that_is_asked_to_end_clears_away(repo: Repository, proje
     before = signal.getsignal(signal.SIGTERM)
     Thread(target=end, daemon=True).start()
     with pytest.raises(SystemExit, match="143"):
-        reproduce(repo, run.id)
+        repo.reproduce(run.id)
     assert signal.getsignal(signal.SIGTERM) == before
     again = repo.runs()[0]
     assert (again.reproduces, again.status) == (run.id, "killed")
