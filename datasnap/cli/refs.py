@@ -8,7 +8,7 @@ import typer
 
 from datasnap.cli.options import Json, complete_branches, complete_refs, the_repository
 from datasnap.cli.output import SHORT, plain, plural, print_json, print_table, say, when
-from datasnap.errors import UsageError
+from datasnap.errors import DatasnapError, UsageError
 
 _At = Annotated[
     str, typer.Argument(metavar="[REF]", help="Where it points.", autocompletion=complete_refs)
@@ -146,9 +146,12 @@ def _list(refs: dict[str, str], current: str | None, json: bool) -> None:
         return
     cells = []
     for name, id in refs.items():
-        snapshot = repository.snapshot(id)
-        first = snapshot.message.strip().partition("\n")[0]
         mark = "*" if name == current else ""
-        cells.append([mark, name, id[:SHORT], when(snapshot.time), first])
+        try:
+            snapshot = repository.snapshot(id)
+            said = [when(snapshot.time), snapshot.message.strip().partition("\n")[0]]
+        except DatasnapError:  # the list is how one finds what to delete
+            said = ["", "it is gone"]
+        cells.append([mark, name, id[:SHORT], *said])
     if cells:
         print_table(["=", "name", "=snapshot", "=time", "message"], cells)

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from datasnap.errors import RepositoryNotFound
 from datasnap.ml.code import Code, this_code, working_folder
 from datasnap.ml.environment import Environment
+from datasnap.ml.journal import place_of
 from datasnap.ml.masking import masked_command
 from datasnap.ml.params import plain_text
 from datasnap.ml.processes import host, this_process, user
 from datasnap.places import default_place
-from datasnap.snapshots.held import held, real_place
+from datasnap.snapshots.held import held
 
 if TYPE_CHECKING:
     from datasnap.ml.recording import Row
@@ -62,10 +64,14 @@ def first_row(
 
 def _default_repository(repository: Repository) -> str | None:
     """The place of the one that $DATASNAP_REPO names; "": this one; None: it names none."""
-    if not os.environ.get("DATASNAP_REPO"):
+    named = os.environ.get("DATASNAP_REPO")
+    if not named:
         return None
-    place = real_place(default_place())
-    return "" if place == real_place(repository.url) else place
+    try:
+        place = place_of(default_place())
+    except RepositoryNotFound:  # which is no matter to a run that names its own
+        place = plain_text(named)
+    return "" if place == place_of(repository.url) else place
 
 
 def _json(value: object) -> str:

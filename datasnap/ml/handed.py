@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from datasnap.repository import Repository
 
 #: What a read's details call it.
-DETAIL = "loader"
+DETAIL = reads.LOADER
 #: Stretches that a note names. Nobody knows of more whether they are all.
 _MOST_STRETCHES = 256
 
@@ -136,7 +137,7 @@ class Account:
 
     def __init__(self, here: _Here, source: Source, origin: Origin, batches: int) -> None:
         self._here, self._source = here, source
-        name = f"{here.name}-{len(here.accounts)}"
+        name = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._said = Handed(origin.order, origin.share, name, batches=batches)
         self._counts: dict[tuple[int, int], int] = {}
         self._rows = self._iterations = self._open = 0
@@ -144,6 +145,11 @@ class Account:
         self._root = ""
         self._ledger: Ledger | None = None
         self.note()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an iteration is under way."""
+        return self._open > 0
 
     def begin(self, ledger: Ledger | None) -> None:
         """An iteration begins, of a loader that keeps a receipt or not."""
@@ -195,7 +201,9 @@ def account(source: Source, origin: Origin, batches: int, loader: object = None)
     here = _here()
     if here is None:
         return None
-    key = source.pinned, msgspec.json.encode(source.details), origin.order, origin.share, loader
+    here.close(lambda key: key.loader is not None and key.loader() is None)
+    which = source.pinned, msgspec.json.encode(source.details), origin.order, origin.share
+    key = _Key(which, None if loader is None else weakref.ref(loader))
     if key not in here.accounts:
         here.accounts[key] = Account(here, source, origin, batches)
     return here.accounts[key]
@@ -229,18 +237,34 @@ def note_loader(source: Source, said: Handed) -> None:
     source.note(**{DETAIL: msgspec.to_builtins(said)})
 
 
+class _Key(NamedTuple):
+    """What an account is of: of what is read, in which order; and the loader that keeps a receipt,
+    as long as somebody has that."""
+
+    which: object
+    loader: weakref.ref[object] | None
+
+
 @dataclass
 class _Here:
     """The accounts of this process in a run."""
 
     process: int
     journal: Journal
-    name: str
-    accounts: dict[object, Account] = field(default_factory=dict)
+    accounts: dict[_Key, Account] = field(default_factory=dict)
 
     @property
     def is_here(self) -> bool:
         return self.process == os.getpid() and self.journal is reads.current()
+
+    def close(self, is_over: Callable[[_Key], bool]) -> None:
+        """Note for the last time the accounts that are over, and keep only those of them that have
+        an iteration under way."""
+        for key, each in list(self.accounts.items()):
+            if is_over(key):
+                each.note(ended=True)
+                if not each.is_open:
+                    del self.accounts[key]
 
 
 _known: _Here | None = None
@@ -254,7 +278,7 @@ def _here() -> _Here | None:
     if journal is None:
         return None
     if _known is None or not _known.is_here:
-        _known = _Here(os.getpid(), journal, f"{os.getpid()}-{secrets.token_hex(4)}")
+        _known = _Here(os.getpid(), journal)
     if _waiting != os.getpid():
         # Of processes that `multiprocessing` made, too: those know nothing of `atexit`.
         Finalize(None, _note_all, exitpriority=0)
@@ -264,8 +288,7 @@ def _here() -> _Here | None:
 
 def _note_all() -> None:
     if _known is not None:
-        for each in _known.accounts.values():
-            each.note(ended=True)
+        _known.close(lambda key: True)
 
 
 reads.before_end(_note_all)

@@ -8,10 +8,10 @@ process that records the run, which says so where it cannot do it either.
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import count
 from typing import TYPE_CHECKING
 
-from datasnap.errors import RefExists
+from datasnap.errors import RefExists, UnknownName
+from datasnap.ml.params import plain_text
 from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
 from datasnap.snapshots.reflog import Why
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 #: What the names of all such pins begin with.
 FOLDER = "run/"
+#: Of a snapshot's ID, in their names: no two that a run reads have the same.
+_DIGITS = 16
 
 
-def pin_name(run: str, number: int = 1) -> str:
-    """The name of the pin that holds a run's snapshot; of the second one and so on with its
-    number."""
-    return f"{FOLDER}{run}" if number == 1 else f"{FOLDER}{run}/{number}"
+def pin_name(run: str, snapshot: str) -> str:
+    """The name of the pin that holds a snapshot for a run: where there is one, all is done."""
+    return f"{FOLDER}{run}/{snapshot[:_DIGITS]}"
 
 
 def hold(repository: Repository, run: str, snapshot: str) -> None:
@@ -37,22 +38,46 @@ def hold(repository: Repository, run: str, snapshot: str) -> None:
     """
     from datasnap.ml.tables import VERB
 
+    name = pin_name(run, snapshot)
+    if repository.refs.read("pin", name):
+        return
     repository.replaced.refresh()
     id = repository.replaced.current(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
-    repository.objects.get(id, Snapshot)  # a pin of what is not there would stop gc
-    for number in count(1):
-        name = pin_name(run, number)
-        while (ref := repository.refs.read("pin", name)) is None:
-            with suppress(RefExists):  # of another process: looked at again
-                repository.refs.create("pin", name, id, Why(VERB, f"read by run {run}"))
-                return
-        if ref.snapshot == id:
-            return
+    with suppress(RefExists):  # another process was quicker, and looks whether it is there
+        repository.refs.create("pin", name, id, Why(VERB, f"read by run {run}"))
+        _check_there(repository, name, id)
+
+
+def why_unheld(repository: Repository, run: str, snapshot: str) -> str:
+    """`hold` a snapshot; or say why that cannot be: a training is not to end because of its
+    record. "": it is held."""
+    try:
+        hold(repository, run, snapshot)
+    except Exception as error:
+        return plain_text(str(error)) or type(error).__name__
+    return ""
 
 
 def release(repository: Repository, run: str) -> None:
     """Let go of the snapshots that a run read."""
-    number = 1
-    while repository.refs.read("pin", pin_name(run, number)):
-        repository.unpin(pin_name(run, number))
-        number += 1
+    ours = f"{FOLDER}{run}"  # older pins have this name, or a number instead of the snapshot
+    for kind, name in list(repository.refs.logged()):
+        if kind == "pin" and (name == ours or name.startswith(f"{ours}/")):
+            _let_go(repository, name)
+
+
+def _check_there(repository: Repository, name: str, id: SnapshotId) -> None:
+    """See that what was just pinned is in the store, whatever this process remembers of it: gc may
+    have taken it before, and a pin of nothing would stop the next."""
+    try:
+        repository.objects.peek(id, Snapshot)
+    except Exception:
+        _let_go(repository, name)
+        repository.refs.forget("pin", name)
+        raise
+
+
+def _let_go(repository: Repository, name: str) -> None:
+    if repository.refs.read("pin", name):
+        with suppress(UnknownName):  # by another process, meanwhile
+            repository.unpin(name)

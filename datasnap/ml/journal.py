@@ -1,12 +1,12 @@
 """The notes of a run: a folder, a file of JSON lines for each process, added to and never changed.
 
-    run.json            which run it is, of which repository, and what it began with
+    run.json            which run it is, of which repository, and what it began with; who adds notes
+                        holds a lock on it, so that one can tell when nobody does any more
     <process>.jsonl     what that process noted: reads, metrics, parameters, how it failed
 
 A line is one write, and a process that was forked begins a file of its own, so lines never mix; a
 line that is not whole yet is left for later. What a line holds is checked as it is read: whatever
-is given out can be recorded. Who writes a file holds a lock on it, so that one can tell when
-nobody does any more.
+is given out can be recorded.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from datasnap.ml.params import plain_text
+from datasnap.snapshots.held import real_place
+
 _WHICH = "run.json"
 _ENDING = ".jsonl"
+#: Ways to read a version (which columns, which rows) that one process notes.
+_MOST_WAYS = 256
+_MANY = '{"through":"in many ways"}'
 
 #: What a column of 64 bits can hold.
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -135,16 +141,17 @@ class Journal:
     """Adds notes to a run's folder, for this process and those forked from it.
 
     Attributes:
-        held: places of repositories with the snapshots in them that were pinned for the run, as far
-            as that could be done, by this process or one that it was forked from.
+        unheld: why a snapshot of a repository cannot be pinned for the run; "": it was, by this
+            process or one that it was forked from.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process = 0
-        self._file = -1
+        self._file = self._lock = -1
         self._seen: dict[Read, None] = {}
-        self.held: set[tuple[str, str]] = set()
+        self._ways: dict[tuple[str, str, str], set[Read]] = {}
+        self.unheld: dict[tuple[str, str], str] = {}
 
     @property
     def which(self) -> Which | None:
@@ -179,21 +186,33 @@ class Journal:
             os.write(self._own_file(), line)
         return True
 
+    def one_of_few(self, read: Read) -> Read:
+        """A read; or instead, if a version was read in a great many ways, that it was."""
+        ways = self._ways.setdefault((read.repository, read.snapshot, read.table), set())
+        if read in ways or len(ways) < _MOST_WAYS:
+            ways.add(read)
+            return read
+        return Read(read.repository, read.snapshot, read.table, read.table_id, None, _MANY)
+
     def close(self) -> None:
-        """Let go of the file."""
-        if self._process == os.getpid() and self._file >= 0:
+        """Let go of the files."""
+        if self._process == os.getpid():
             os.close(self._file)
-        self._process, self._file = 0, -1
+            os.close(self._lock)
+            self._process, self._file, self._lock = 0, -1, -1
 
     def _own_file(self) -> int:
         if self._process != os.getpid():
+            if self._lock < 0:  # a fork has that of its parent, which is held as long as it lives
+                flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+                self._lock = os.open(self.folder / _WHICH, flags, 0o600)
+                with suppress(OSError):
+                    fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             # Another process has inherited it: what it reads is for itself to say.
             name = f"{os.getpid()}-{secrets.token_hex(4)}{_ENDING}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self.folder / name, flags, 0o600)
             self._process = os.getpid()
-            with suppress(OSError):
-                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             which = self.which
             if which is not None and which.prefix != sys.prefix:
                 self.note(_elsewhere())
@@ -213,11 +232,14 @@ class Collector:
         found: list[Note] = []
         ends = dict(self._ends)
         for path in sorted(self._folder.glob(f"*{_ENDING}")):
+            end = ends.setdefault(path.name, 0)
+            if path.stat().st_size <= end:  # there may be one for each worker of each epoch
+                continue
             with path.open("rb") as file:
-                file.seek(self._ends.get(path.name, 0))
+                file.seek(end)
                 data = file.read()
             whole = data[: data.rfind(b"\n") + 1]
-            ends[path.name] = ends.get(path.name, 0) + len(whole)
+            ends[path.name] += len(whole)
             found += _decoded(whole)
         return found, ends
 
@@ -226,18 +248,22 @@ class Collector:
         self._ends = ends
 
 
+def place_of(url: str) -> str:
+    """A repository's place as notes have it: whatever links lead there, and always a text."""
+    return plain_text(real_place(url))
+
+
 @contextmanager
 def nobody_writes(folder: Path) -> Iterator[bool]:
     """Whether no process can add to the notes in a folder any more: not this one's, nor any that
     was forked from those that did. While the block runs, no other gets this answer."""
-    with ExitStack() as held:
+    with (folder / _WHICH).open("rb") as file:
         try:
-            for path in folder.glob(f"*{_ENDING}"):
-                fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
         except OSError:
-            yield False
-        else:
-            yield True
+            alone = False
+        yield alone
 
 
 def remove_notes(folder: Path) -> None:

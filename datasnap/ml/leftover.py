@@ -90,15 +90,21 @@ def _is_own(folder: Path) -> bool:
 
 def _record(repository: Repository, left: _Left) -> None:
     from datasnap.ml import tables
-    from datasnap.ml.journal import Collector, Ended, Journal, nobody_writes, remove_notes
-    from datasnap.ml.recording import Recorder, environments
-    from datasnap.snapshots.held import real_place
+    from datasnap.ml.journal import (
+        Collector,
+        Ended,
+        Journal,
+        nobody_writes,
+        place_of,
+        remove_notes,
+    )
+    from datasnap.ml.recording import Recorder
 
     journal = Journal(left.journal)
     which = journal.which
     if which is None or which.run != left.run:
         return
-    if real_place(which.repository) != real_place(repository.url):
+    if place_of(which.repository) != place_of(repository.url):
         return  # a copy of the repository that it is recorded in
     with nobody_writes(left.journal) as alone:
         if not alone:  # what the run has started goes on
@@ -109,15 +115,14 @@ def _record(repository: Repository, left: _Left) -> None:
         recorder = Recorder(
             repository, left.run, which.name, which.params, journal, sequence=left.sequence
         )
-        noted = recorder.rows(notes)
 
         def missing(tx: Transaction) -> Rows:
-            stored = {name: _of(left.run, tables.read(repository, name)) for name in noted}
-            if set(stored[tables.RUNS]["status"].drop_null().to_pylist()) != {"running"}:
+            listed = _of(left.run, tables.read(repository, tables.RUNS, ["run", "status"]))
+            if set(listed["status"].drop_null().to_pylist()) != {"running"}:
                 return {}  # another process was quicker, or the run was removed
-            rows = {name: _less(table, stored[name]) for name, table in noted.items()}
-            found = {name: table for name, table in rows.items() if table.num_rows}
-            return {**found, **environments(repository, notes)}
+            noted = recorder.rows(notes).items()
+            rows = {name: _unstored(repository, left.run, name, some) for name, some in noted}
+            return {name: table for name, table in rows.items() if table.num_rows}
 
         tables.add(repository, missing, f"run {left.run}: left by its process")
     remove_notes(left.journal)
@@ -129,11 +134,15 @@ def _of(run: str, table: pa.Table) -> pa.Table:
     return table.filter(pc.equal(table["run"], run))
 
 
-def _less(table: pa.Table, stored: pa.Table) -> pa.Table:
-    """Rows of a table that are not stored yet."""
+def _unstored(repository: Repository, run: str, name: str, table: pa.Table) -> pa.Table:
+    """Those rows of a run, for one of the tables, that are not there yet."""
     import pyarrow as pa
 
-    there = Counter(map(_alike, stored.to_pylist()))
+    from datasnap.ml import tables
+
+    if name == tables.ENVIRONMENTS:
+        return table
+    there = Counter(map(_alike, _of(run, tables.read(repository, name)).to_pylist()))
     missing = []
     for row in table.to_pylist():
         if there[_alike(row)]:

@@ -70,8 +70,8 @@ class TableLoader(DataLoader[Any]):
         self._table = dataset
         self._epoch, self._first, self._given = -1, 0, 0
         self._next: tuple[int, int] | None = None
-        #: The iteration that is under way, and the loader itself, among others that keep receipts.
-        self._turn, self._own = object(), object()
+        #: The iteration that is under way.
+        self._turn = object()
         self._account: Account | None = None
         self._numbered = _Numbered(dataset, leaves=self._ledger is not None)
         super().__init__(self._numbered, batch_size=None, collate_fn=_as_it_is, **options)
@@ -138,7 +138,7 @@ class TableLoader(DataLoader[Any]):
 
     def _run(self, turn: object) -> Iterator[Any]:
         table, ledger = self._table, self._ledger
-        self._account = table.account(None if ledger is None else self._own)
+        self._account = table.account(None if ledger is None else self)
         with iteration(self._account, self._epoch, self._first, ledger) as count:
             for leaf, rows, batch in super().__iter__():
                 if turn is not self._turn:

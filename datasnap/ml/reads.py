@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datasnap.errors import DatasnapError, RunIncomplete
-from datasnap.ml.journal import Journal, Read
+from datasnap.ml.journal import Journal, Read, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 VARIABLE = "DATASNAP_RUN"
 #: How a table was read that a filter asked, of which no row was handed out.
 FILTER = "filter"
+#: What a read's details call what loaders handed out; such a note replaces the one before it.
+LOADER = "loader"
 _BY_FILTER = f'{{"through":"{FILTER}"}}'
 
 
@@ -40,8 +42,9 @@ def _from_environment() -> Journal | None:
 
 #: Where the active run's reads are noted; None: no run is active.
 _journal: Journal | None = _from_environment()
-#: Called once for each new read, in the process that the run belongs to.
-_told: Callable[[Read], None] | None = None
+#: Called once for each new read, in the process that the run belongs to; with whether it is the
+#: first of its snapshot.
+_told: Callable[[bool], None] | None = None
 #: Called before the active run ends in this process.
 _before_end: list[Callable[[], None]] = []
 
@@ -70,30 +73,29 @@ def note_read(
         return
     named = None if columns is None else tuple(columns)
     said = msgspec.json.encode(details).decode() if details else ""
-    read = Read(repository.url, snapshot, table, table_id, named, said)
-    if not _journal.note(read):
+    read = Read(place_of(repository.url), snapshot, table, table_id, named, said)
+    if not _journal.note(read if LOADER in (details or ()) else _journal.one_of_few(read)):
         return
     if details and details.get("where"):
         for name, id in _asked(repository, snapshot, str(details["where"])).items():
-            _journal.note(Read(repository.url, snapshot, name, id, None, _BY_FILTER))
-    _hold(_journal, repository, snapshot)
+            _journal.note(Read(read.repository, snapshot, name, id, None, _BY_FILTER))
+    is_first = _hold(_journal, repository, read)
     if _told is not None:
-        _told(read)
+        _told(is_first)
 
 
-def _hold(journal: Journal, repository: Repository, snapshot: str) -> None:
-    """Pin a snapshot for the run, unless this process has done so. Where that fails, whoever
-    records the run tries again, and says it."""
-    key = repository.url, snapshot
-    if not snapshot or key in journal.held:
-        return
+def _hold(journal: Journal, repository: Repository, read: Read) -> bool:
+    """Pin a snapshot for the run, and return whether this process had not tried to before. Where
+    that fails, whoever records the run tries again, and says it."""
+    key = read.repository, read.snapshot
+    if not read.snapshot or key in journal.unheld:
+        return False
     which = journal.which
     if which is not None:  # the run goes on
-        from datasnap.ml.holding import hold
+        from datasnap.ml.holding import why_unheld
 
-        with suppress(Exception):  # a training is not to end because of its record
-            hold(repository, which.run, snapshot)
-    journal.held.add(key)
+        journal.unheld[key] = why_unheld(repository, which.run, read.snapshot)
+    return True
 
 
 def _asked(repository: Repository, snapshot: str, where: str) -> dict[str, str]:
@@ -134,12 +136,13 @@ def ending() -> None:
             warnings.warn(f"not all that was read is noted: {error}", RunIncomplete, stacklevel=3)
 
 
-def activate(journal: Journal | None, told: Callable[[Read], None] | None = None) -> None:
+def activate(journal: Journal | None, told: Callable[[bool], None] | None = None) -> None:
     """Let a run be the active one from here on, in this process and those that it starts; None:
     no run is.
 
     Args:
-        told: called for each new read in this process.
+        told: called for each new read in this process, with whether it is the first of its
+            snapshot.
     """
     global _journal, _told
     _journal, _told = journal, told

@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ import pyarrow as pa
 from datasnap.errors import DatasnapError, RunIncomplete
 from datasnap.ml import tables
 from datasnap.ml.environment import Environment
-from datasnap.ml.holding import hold
+from datasnap.ml.holding import release, why_unheld
 from datasnap.ml.journal import (
     Collector,
     Elsewhere,
@@ -35,9 +35,9 @@ from datasnap.ml.journal import (
     Note,
     Parameters,
     Read,
+    place_of,
 )
 from datasnap.places import open_repository
-from datasnap.snapshots.held import real_place
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -49,6 +49,8 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _MOST_WAIT = 15.0
 #: Seconds between two batches at least.
 _LEAST_WAIT = 1.0
+#: Snapshots each of which is worth a batch of its own.
+_FEW = 8
 #: Digits of an ID in a message.
 _SHORT = 12
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -114,21 +116,19 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.reads: dict[Read, None] = {}
         self.failure = ""
-        self._unpinned: dict[_Key, str] = {}  # why; "": it is pinned
-        self._unsaid: dict[_Key, str] = {}
-        self._collector = Collector(journal.folder)
+        self._place, self._unheld = place_of(repository.url), journal.unheld
+        self._unsaid: dict[_Key, str] = {}  # of what cannot be pinned; "": it was said
+        self._folder, self._collector = journal.folder, Collector(journal.folder)
         self._process = os.getpid()
         self._lock = RLock()
         self._busy = self._warned = False
         self._sequence = sequence
         self._written = time.monotonic() - _LEAST_WAIT
 
-    def told(self, read: Read) -> None:
-        """This process reads something new. The first of a snapshot is written at once."""
-        if _key(_local(read, self._repository)) in self._unpinned:
-            self.collect()
-        else:
-            self.write()
+    def told(self, is_first: bool) -> None:
+        """This process reads something new; the first of a snapshot is written at once, unless
+        there are many snapshots."""
+        self._write_after(0 if is_first and len(self._unheld) <= _FEW else _LEAST_WAIT)
 
     def collect(self) -> None:
         """Write what was noted, unless that was done just now."""
@@ -152,23 +152,31 @@ class Recorder:
         self._written = time.monotonic()
         self._say()
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: Ended) -> bool:
         """Write what is left, and how the run ended.
+
+        Returns:
+            Whether all that was noted could be written.
 
         Raises:
             StorageError, Conflict: it cannot be written.
         """
+        lost: list[Note] = []
         try:
             self._write(ended)
         except (DatasnapError, OSError):
             raise
         except Exception as error:  # something that was noted is at fault, and not how it ended
-            self._warn(f"was not recorded whole: {error}")
+            lost = self._keep_most(self._collector.new()[0])
             self._keep([ended])
+            if lost:
+                self._warn(f"was not recorded whole ({self._folder} has the rest): {error}")
         self._say()
+        return not lost
 
     def rows(self, notes: Sequence[Note]) -> dict[str, pa.Table]:
-        """The rows that notes become, by table. Snapshots that were read are held first."""
+        """The rows that notes become, by table; until they are kept, each time the same. Snapshots
+        that were read are held first."""
         metrics = [note for note in notes if isinstance(note, Metric)]
         metrics.sort(key=lambda metric: metric.time)  # of several processes
         self.metrics.update((metric.name, float(metric.value)) for metric in metrics)
@@ -176,12 +184,17 @@ class Recorder:
         self._pin(reads)
         rows: dict[str, list[Row]] = {
             tables.METRICS: [_metric_row(self._id, metric) for metric in metrics],
-            tables.READS: [_read_row(self._id, read, self._unpinned[_key(read)]) for read in reads],
+            tables.READS: [
+                _read_row(self._id, read, self._unheld.get(self._key(read), "")) for read in reads
+            ],
         }
         if changed := self._changes(notes):
-            self._sequence += 1
-            rows[tables.RUNS] = [{**changed, "run": self._id, "seq": self._sequence}]
-        return {name: tables.table_of(name, some) for name, some in rows.items() if some}
+            rows[tables.RUNS] = [{**changed, "run": self._id, "seq": self._sequence + 1}]
+        made = {name: tables.table_of(name, some) for name, some in rows.items() if some}
+        for note in notes:
+            if isinstance(note, Elsewhere):
+                made |= _environment_rows(self._repository, note.hash, note.content)
+        return made
 
     def _write_after(self, seconds: float) -> None:
         if time.monotonic() - self._written >= seconds:
@@ -200,18 +213,47 @@ class Recorder:
                 self._busy = False
 
     def _keep(self, notes: Sequence[Note]) -> None:
-        rows = self.rows(notes)
-        if rows:
-            tables.add(
-                self._repository,
-                lambda tx: {**rows, **environments(self._repository, notes)},
-                f"run {self._id}: {_said(rows)}",
-            )
+        if not notes:
+            return
+        is_removed = False
+
+        def rows(tx: Transaction) -> tables.Rows:
+            nonlocal is_removed
+            listed = tables.read(self._repository, tables.RUNS, ["run"])["run"]
+            is_removed = self._id not in listed.to_pylist()
+            return {} if is_removed else self.rows(notes)
+
+        tables.add(self._repository, rows, f"run {self._id}: {_said(notes)}")
+        if is_removed:  # what it read since was pinned for nothing
+            release(self._repository, self._id)
+        self._sequence += 1
         self.reads.update(dict.fromkeys(self._new_reads(notes)))
 
+    def _keep_most(self, notes: Sequence[Note]) -> list[Note]:
+        """Keep all notes but those that cannot be, which are returned."""
+        try:
+            self._keep(notes)
+            return []
+        except (DatasnapError, OSError):
+            raise
+        except Exception:
+            if len(notes) == 1:
+                return list(notes)
+            half = len(notes) // 2
+            return [*self._keep_most(notes[:half]), *self._keep_most(notes[half:])]
+
     def _new_reads(self, notes: Sequence[Note]) -> list[Read]:
-        found = (_local(note, self._repository) for note in notes if isinstance(note, Read))
+        found = (self._local(note) for note in notes if isinstance(note, Read))
         return [read for read in dict.fromkeys(found) if read not in self.reads]
+
+    def _local(self, read: Read) -> Read:
+        """A read, with the repository as "" if it is the run's own."""
+        own = read.repository == self._place
+        return msgspec.structs.replace(read, repository="") if own else read
+
+    def _key(self, read: Read) -> _Key:
+        """What is pinned for a read."""
+        return read.repository or self._place, read.snapshot
 
     def _changes(self, notes: Sequence[Note]) -> Row:
         """What notes change in the run's own row."""
@@ -237,55 +279,28 @@ class Recorder:
         """Hold what was read, should the process that read it have failed to. Where that cannot be
         done (it was pruned meanwhile; another repository may only be read) the run is recorded all
         the same."""
-        for key, read in {_key(read): read for read in reads}.items():
-            if self._unpinned.get(key) == "":
-                continue
-            if key not in self._unpinned:
+        for key, read in {self._key(read): read for read in reads if read.snapshot}.items():
+            if self._unheld.get(key) != "":
                 where = f" in {read.repository}" if read.repository else ""
-                self._unsaid[key] = f"{read.table}@{read.snapshot[:_SHORT]}{where}"
-            self._unpinned[key] = self._why_unpinned(read)
+                self._unsaid.setdefault(key, f"{read.table}@{read.snapshot[:_SHORT]}{where}")
+                self._unheld[key] = self._why_unheld(read)
 
-    def _why_unpinned(self, read: Read) -> str:
-        if not read.snapshot:
-            return ""
+    def _why_unheld(self, read: Read) -> str:
         try:
             of = open_repository(read.repository) if read.repository else self._repository
-            hold(of, self._id, read.snapshot)
         except (DatasnapError, OSError) as error:
             return str(error) or type(error).__name__
-        return ""
+        return why_unheld(of, self._id, read.snapshot)
 
     def _say(self) -> None:
         """Warn of what cannot be pinned, once for each snapshot."""
-        unsaid, self._unsaid = self._unsaid, {}
-        for key, what in unsaid.items():
-            if why := self._unpinned[key]:
+        for key, what in self._unsaid.items():
+            if what and (why := self._unheld[key]):
+                self._unsaid[key] = ""
                 self._warn(f"read {what}, which cannot be pinned, so it may be lost: {why}")
 
     def _warn(self, what: str) -> None:
         warnings.warn(f"run {self._id} {what}", RunIncomplete, stacklevel=4)
-
-
-def _key(read: Read) -> _Key:
-    """What is pinned for a read."""
-    return read.repository, read.snapshot
-
-
-def _local(read: Read, repository: Repository) -> Read:
-    """A read, with the repository by its real place, whatever links lead there; "": the run's
-    own."""
-    place = real_place(read.repository)
-    own = place == real_place(repository.url)
-    return msgspec.structs.replace(read, repository="" if own else place)
-
-
-def environments(repository: Repository, notes: Iterable[Note]) -> tables.Rows:
-    """The rows of environments that processes note, unless they are known."""
-    found: dict[str, pa.Table] = {}
-    for note in notes:
-        if isinstance(note, Elsewhere):
-            found |= _environment_rows(repository, note.hash, note.content)
-    return found
 
 
 def _environment_rows(repository: Repository, hash: str, content: str) -> dict[str, pa.Table]:
@@ -297,17 +312,11 @@ def _environment_rows(repository: Repository, hash: str, content: str) -> dict[s
     return {tables.ENVIRONMENTS: tables.table_of(tables.ENVIRONMENTS, [row])}
 
 
-def _said(rows: Mapping[str, pa.Table]) -> str:
-    """What rows are about, for the message of the commit."""
-    listed = {"metrics": tables.METRICS, "reads": tables.READS}
-    parts = [word for word, name in listed.items() if name in rows]
-    if tables.RUNS not in rows:
-        return ", ".join(parts)
-    (changed,) = rows[tables.RUNS].to_pylist()
-    if changed["status"]:
-        return str(changed["status"])
-    known = (name for name, value in changed.items() if value is not None)
-    return ", ".join([*parts, *sorted(set(known) - {"run", "seq"})])
+def _said(notes: Iterable[Note]) -> str:
+    """What notes are about, for the message of the commit."""
+    ended = [note.status for note in notes if isinstance(note, Ended)]
+    kinds = {str(note.__struct_config__.tag) for note in notes}
+    return ended[0] if ended else ", ".join(sorted(kinds))
 
 
 def _metric_row(run: str, metric: Metric) -> Row:

@@ -39,6 +39,7 @@ from datasnap.ml.journal import (
     Note,
     Parameters,
     Which,
+    place_of,
     remove_notes,
 )
 from datasnap.ml.leftover import record_leftovers
@@ -47,7 +48,6 @@ from datasnap.ml.metrics import metric_notes
 from datasnap.ml.params import plain_params, plain_text
 from datasnap.ml.recording import Recorder, record_begin
 from datasnap.places import open_repository
-from datasnap.snapshots.held import real_place
 
 if TYPE_CHECKING:
     from datasnap.repository import Repository
@@ -286,13 +286,14 @@ class Run:
         now = time.time_ns() // 1000
         ended = Ended(status or ("failed" if error else "finished"), error, exit_code, now)
         try:
-            recorder.end(ended)
+            is_whole = recorder.end(ended)
         except BaseException:
             journal.note(ended)  # for whoever records what is left: `datasnap.ml.leftover`
             raise
         finally:
             journal.close()
-        remove_notes(journal.folder)
+        if is_whole:
+            remove_notes(journal.folder)
 
     @property
     def is_active(self) -> bool:
@@ -320,7 +321,8 @@ class Run:
                 code=self._code,
             )
             self.id = record_begin(repository, row, environment)
-            which = Which(self.id, repository.url, sys.prefix, self.name, self._params)
+            place = place_of(repository.url)
+            which = Which(self.id, place, sys.prefix, self.name, self._params)
             journal.begin(which)
         except BaseException:
             remove_notes(journal.folder)
@@ -336,7 +338,7 @@ class Run:
             return False
         if self._repo is None:
             return True
-        return real_place(self.repository.url) == real_place(which.repository)
+        return place_of(self.repository.url) == which.repository
 
     def _join(self, journal: Journal, which: Which) -> None:
         self.id, self._journal = which.run, journal

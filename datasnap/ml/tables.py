@@ -17,6 +17,7 @@ them, and `datasnap_runs@runs` names a table.
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -211,7 +212,7 @@ def manifest_of(repository: Repository, name: str, *, at: SnapshotId | None = No
 def _turn(repository: Repository) -> Iterator[None]:
     """Let the writers of this user on this machine take turns, where that can be done: they would
     else do each other's work in vain. What keeps them apart is the swap of the ref."""
-    name = blake3(repository.url.encode()).hexdigest()[:32]
+    name = blake3(os.fsencode(repository.url)).hexdigest()[:32]
     with ExitStack() as held:
         with suppress(OSError):
             folder = cache_folder() / "runs"

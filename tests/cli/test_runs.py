@@ -12,7 +12,10 @@ import pyarrow as pa
 import pytest
 
 import datasnap
+from datasnap.ml.holding import pin_name
 from datasnap.repository import Repository
+from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.reflog import Why
 from tests.cli.test_verbs import Shell
 
 
@@ -112,8 +115,13 @@ def test_the_pins_of_runs_are_counted_and_listed_with_all(repo: Repository, shel
     assert "mine" in said
     assert "2 pins of 2 runs" in said
     assert "run/" not in said
-    pins = sorted(["mine", *(f"run/{run.id}" for run in repo.runs())])
-    assert [line.split()[0] for line in shell("pins", "--all").splitlines()[1:]] == pins
+    gone = SnapshotId(ObjectId(bytes(32)))
+    repo.refs.create("pin", "run/20261125-213000-k3f9/2", gone, Why("record"))
+    of_runs = [pin_name(run.id, str(run.snapshot)) for run in repo.runs()]
+    pins = sorted(["mine", "run/20261125-213000-k3f9/2", *of_runs])
+    listed = shell("pins", "--all").splitlines()[1:]
+    assert [line.split()[0] for line in listed] == pins
+    assert "it is gone" in listed[pins.index("run/20261125-213000-k3f9/2")]
     assert sorted(pin["name"] for pin in json.loads(shell("pins", "--json"))) == pins
 
 

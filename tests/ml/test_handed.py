@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 import datasnap
-from datasnap.ml import tables
+from datasnap.ml import handed, tables
 from datasnap.ml.handed import Handed, Stretch, handed_out
 from datasnap.ml.launch import launch
 from datasnap.ml.sightings import trace_row
@@ -106,6 +107,21 @@ def test_any_number_of_epochs_makes_few_notes(repo: Repository) -> None:
     assert (trained.rows, trained.ended) == (20 * 15 * 64, True)
     assert tested.stretches == (Stretch(0, 1, 0, 2),)
     assert (tested.rows, tested.whole) == (20 * 99, True)
+
+
+def test_a_loader_that_is_gone_leaves_its_account_and_the_run_none(repo: Repository) -> None:
+    with datasnap.run(repo=repo) as run:
+        for _ in range(3):  # each keeps a receipt of its own
+            for _ in TableLoader(data(repo), receipt=True):
+                pass
+        gc.collect()
+        kept = TableLoader(data(repo), receipt=True)
+        first(kept, 1)
+        assert handed._known is not None
+        assert len(handed._known.accounts) == 1
+    assert handed._known.accounts == {}
+    reads = list(map(said, repo.run_record(run.id).reads))
+    assert [(read.rows, read.ended) for read in reads] == [(ROWS, True)] * 3 + [(64, True)]
 
 
 def said(read: Any) -> Handed:

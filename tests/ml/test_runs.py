@@ -8,24 +8,41 @@ import enum
 import json
 import math
 import os
+import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy
 import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.errors import AmbiguousId, BadInput, BadQuery, UnknownName, UsageError
-from datasnap.ml import reads, sqltable, tables
+from datasnap.errors import (
+    AmbiguousId,
+    BadInput,
+    BadQuery,
+    DatasnapError,
+    RunIncomplete,
+    StorageError,
+    UnknownName,
+    UsageError,
+)
+from datasnap.ml import leftover, processes, reads, recording, sqltable, tables
 from datasnap.ml.code import this_code
+from datasnap.ml.holding import hold, pin_name
+from datasnap.ml.journal import Metric, remove_notes
 from datasnap.ml.params import plain_params
 from datasnap.ml.processes import is_gone, this_process
+from datasnap.ml.recording import Recorder
 from datasnap.ml.records import environment_of
 from datasnap.ml.seen import trained_on
 from datasnap.repository import Repository
+from datasnap.snapshots.refs import ref_path
+from datasnap.storage import Backend
 from tests.conftest import write
 
 
@@ -176,7 +193,7 @@ def test_a_run_is_there_while_it_runs(rides_repo: Repository) -> None:
         # What is read is known, and held, before it ends: it may crash.
         old = rides_repo.snapshot("old").id
         assert rides_repo.run_record(run.id).snapshots == [old]
-        assert rides_repo.pins() == {f"run/{run.id}": old}
+        assert rides_repo.pins() == {pin_name(run.id, old): old}
         with pytest.raises(UsageError, match=f"run {run.id} is active"):
             datasnap.run(repo=rides_repo).start()
         with pytest.raises(UsageError, match="is running on"):
@@ -301,7 +318,11 @@ def test_several_snapshots_are_each_held_until_the_run_is_removed(rides_repo: Re
         for _ in range(3):
             rides_repo.table("rides@old").to_arrow()
             rides_repo.sql("SELECT * FROM rides, zones").fetchall()
-    assert rides_repo.pins() == {f"run/{run.id}": old, f"run/{run.id}/2": new}
+    assert rides_repo.pins() == {pin_name(run.id, at): at for at in (old, new)}
+    # As they were called before.
+    rides_repo.pin(f"run/{run.id}", at=old)
+    rides_repo.pin(f"run/{run.id}/2", at=new)
+    rides_repo.pin(f"run/{run.id}x", at=new)
     record = rides_repo.run_record(run.id)
     assert sorted((r.table, r.snapshot) for r in record.reads) == sorted(
         [("rides", old), ("rides", new), ("zones", new)]
@@ -309,7 +330,7 @@ def test_several_snapshots_are_each_held_until_the_run_is_removed(rides_repo: Re
     assert record.snapshot == old
     assert rides_repo.remove_run(run.id) == record
     assert rides_repo.runs() == []
-    assert rides_repo.pins() == {}
+    assert rides_repo.pins() == {f"run/{run.id}x": new}
 
 
 def test_what_a_run_read_outlives_its_branch_and_gc(rides_repo: Repository) -> None:
@@ -326,6 +347,139 @@ def test_what_a_run_read_outlives_its_branch_and_gc(rides_repo: Repository) -> N
     assert again.verify().problems == []
 
 
+def test_what_is_gone_is_not_pinned_however_well_it_is_remembered(rides_repo: Repository) -> None:
+    rides_repo.branch("side")
+    with rides_repo.transaction("side") as tx:
+        tx.update("rides", {"x": "x * 7"})
+    table = rides_repo.table("rides@side")
+    table.to_arrow()
+    elsewhere = datasnap.open(rides_repo.url)
+    elsewhere.delete_branch("side")
+    elsewhere.gc(grace=timedelta(0), reflog=timedelta(0))
+    said = pytest.warns(RunIncomplete, match="cannot be pinned, so it may be lost")
+    with said, datasnap.run(repo=rides_repo) as run, suppress(DatasnapError):
+        table.to_arrow()
+    assert [bool(read.unpinned) for read in rides_repo.run_record(run.id).reads] == [True]
+    assert elsewhere.pins() == {}
+    elsewhere.gc(grace=timedelta(0), reflog=timedelta(0))
+    assert elsewhere.verify().problems == []
+
+
+def test_to_hold_a_snapshot_costs_the_same_however_many_are_held(
+    rides_repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    backend = type(rides_repo.backend)
+    read_ref = backend.read_ref
+
+    def counted(self: Backend, name: str) -> object:
+        asked.append(name)
+        return read_ref(self, name)
+
+    monkeypatch.setattr(backend, "read_ref", counted)
+    ids = [rides_repo.snapshot(f"main~{back}").id for back in range(3)]
+    costs = []
+    with datasnap.run(repo=rides_repo) as run:
+        for id in ids:
+            asked.clear()
+            rides_repo.table(f"zones@{id}").to_arrow()
+            costs.append(sum(name.startswith("refs/pins/") for name in asked))
+        asked.clear()
+        hold(rides_repo, run.id, ids[0])  # as another process does
+        assert asked == [ref_path("pin", pin_name(run.id, ids[0]))]
+    assert costs == [2, 2, 2]  # is it there; make it
+
+
+def test_a_run_that_was_removed_leaves_nothing(
+    rides_repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with datasnap.run(repo=rides_repo) as run:
+        rides_repo.remove_run(run.id, force=True)
+        rides_repo.table("rides").to_arrow()
+        run.log({"auc": 0.5})
+    assert rides_repo.pins() == {}
+    assert tables.read(rides_repo, tables.METRICS).num_rows == 0
+    assert tables.read(rides_repo, tables.READS).num_rows == 0
+    with (
+        monkeypatch.context() as broken,
+        suppress(StorageError),
+        datasnap.run(repo=rides_repo) as run,
+    ):
+        rides_repo.table("rides").to_arrow()
+        broken.setattr(Recorder, "end", Mock(side_effect=StorageError("the disk is full")))
+    monkeypatch.setattr(processes, "is_gone", lambda process: True)
+    listed = tables.read(rides_repo, tables.RUNS)
+    monkeypatch.setattr(leftover, "record_leftovers", lambda *given: False)
+    rides_repo.remove_run(run.id, force=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(processes, "is_gone", lambda process: True)
+    assert leftover.record_leftovers(rides_repo, listed)
+    assert rides_repo.pins() == {}
+
+
+def test_one_note_that_cannot_be_recorded_costs_no_other(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = recording._metric_row
+
+    def broken(run: str, metric: Metric) -> dict[str, object]:
+        return {**row(run, metric), **({"step": "bad"} if metric.name == "bad" else {})}
+
+    monkeypatch.setattr(recording, "_metric_row", broken)
+    with (
+        pytest.warns(RunIncomplete, match="recorded whole") as said,
+        datasnap.run(repo=repo) as run,
+    ):
+        for name in ("a", "b", "bad", "c"):
+            run.log({name: 1})
+    record = repo.run_record(run.id)
+    assert (record.status, set(record.metrics)) == ("finished", {"a", "b", "c"})
+    (folder,) = re.findall(r"\((\S+) has the rest", str(said[0].message))
+    assert '"bad"' in "".join(path.read_text("utf-8") for path in Path(folder).glob("*.jsonl"))
+    remove_notes(Path(folder))
+
+
+def test_a_repository_may_be_in_a_folder_whose_name_is_no_text(
+    rides_repo: Repository, tmp_path: Path
+) -> None:
+    odd = datasnap.init(tmp_path / os.fsdecode(b"b\xfccher"))
+    write(odd, "books", pa.table({"n": [1]}))
+    for repo in (odd, rides_repo):
+        with datasnap.run(repo=repo) as run:
+            odd.table("books").to_arrow()
+        (read,) = repo.run_record(run.id).reads
+        assert (read.snapshot, read.unpinned) == (odd.snapshot().id, "")
+        assert read.repository.endswith("" if repo is odd else "b\\udcfccher/.datasnap")
+        assert pin_name(run.id, read.snapshot) in odd.pins()
+
+
+def test_the_usual_repository_is_no_matter_to_a_run_that_names_its_own(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASNAP_REPO", "~nobody-at-all/x")
+    with datasnap.run(repo=repo) as run:
+        pass
+    assert repo.run_record(run.id).default_repository == "~nobody-at-all/x"
+
+
+def test_of_a_great_many_ways_to_read_a_version_it_is_kept_that_there_were(
+    rides_repo: Repository,
+) -> None:
+    head = rides_repo.snapshot()
+    rides = head.table("rides")
+    with datasnap.run(repo=rides_repo) as run:
+        for start in range(400):
+            details = {"rows": [start, start + 1]}
+            reads.note_read(rides_repo, head.id, "rides", rides.id, details=details)
+        loader = {"loader": {"account": "a"}}
+        reads.note_read(rides_repo, head.id, "rides", rides.id, details=loader)
+    found = [read.details for read in rides_repo.run_record(run.id).reads]
+    assert len(found) == 258
+    assert found[-2:] == [{"through": "in many ways"}, loader]
+    (seen,) = rides_repo.trace_row("rides", 1).sightings
+    assert seen.certain  # by one of those that were kept
+
+
 def test_data_of_another_repository_is_named_and_held_there(
     rides_repo: Repository, tmp_path: Path
 ) -> None:
@@ -335,7 +489,7 @@ def test_data_of_another_repository_is_named_and_held_there(
     (read,) = diary.run_record(run.id).reads
     assert read.repository == rides_repo.url
     assert diary.run_record(run.id).snapshots == []
-    assert rides_repo.pins() == {f"run/{run.id}": read.snapshot}
+    assert rides_repo.pins() == {pin_name(run.id, read.snapshot): read.snapshot}
 
 
 def test_runs_are_found_by_the_beginning_of_their_id_and_by_name(repo: Repository) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from datasnap.errors import RunIncomplete, StorageError
 from datasnap.lifecycle.policy import Policy
 from datasnap.ml import launch as launching
 from datasnap.ml import processes, reads, tables
+from datasnap.ml.holding import pin_name
 from datasnap.ml.journal import Collector, Failure, Journal, Metric, Read, Which, nobody_writes
 from datasnap.ml.launch import launch
 from datasnap.ml.processes import this_process
@@ -110,7 +112,8 @@ def test_a_command_is_recorded_with_what_its_subprocesses_read(
     ]
     assert (own.name, own.status) == ("of its own", "finished")
     assert {read.table for read in own.reads} == {"zones"}
-    assert sorted(tables_repo.pins()) == sorted([f"run/{own.id}", f"run/{run.id}"])
+    head = tables_repo.snapshot().id
+    assert set(tables_repo.pins()) == {pin_name(each.id, head) for each in (own, run)}
 
 
 def test_a_script_that_fails_says_why_in_its_run(repo: Repository) -> None:
@@ -297,6 +300,22 @@ def test_notes_are_left_alone_as_long_as_somebody_adds_to_them(tmp_path: Path) -
     with nobody_writes(tmp_path) as alone, nobody_writes(tmp_path) as second:
         assert alone
         assert not second
+
+
+def test_notes_may_be_in_more_files_than_a_process_may_open(tmp_path: Path) -> None:
+    Journal(tmp_path).begin(Which("r", "place", ""))
+    line = msgspec.json.encode(Metric("a", 1.0, None, 5)) + b"\n"
+    for number in range(60):  # of workers
+        (tmp_path / f"{number}.jsonl").write_bytes(line)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "run.json").open() as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno() + 20, hard))
+    try:
+        with nobody_writes(tmp_path) as alone:
+            assert alone
+            assert len(Collector(tmp_path).new()[0]) == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_record_cannot_name_somebody_elses_folder(repo: Repository, tmp_path: Path) -> None:
