@@ -12,12 +12,6 @@ from datasnap.errors import DatasnapError
 if TYPE_CHECKING:
     from datasnap.ml.records import RunRead
 
-#: How a version was read of which nobody knows what was made of its rows.
-_THROUGH = {
-    "file": "by SQL or as a file",
-    "diff": "in a diff",
-    "filter": "asked by a filter",
-}
 #: The condition of a split, and what was to hold of its rows beside that.
 _SPLIT_AND = re.compile(r"(?:'[0-9a-f]+'|\Atrue) AND \((.*)\n\)\Z", re.DOTALL)
 _HEADS = ("read", "=snapshot", "rows", "columns", "=handed out", "not pinned", "in")
@@ -51,6 +45,8 @@ def _cells(read: RunRead) -> tuple[str, ...]:
 
 
 def _rows(read: RunRead) -> Iterator[str]:
+    from datasnap.ml.sightings import THROUGH
+
     split, rows = read.details.get("split"), read.details.get("rows")
     where, through = read.details.get("where"), read.details.get("through")
     if isinstance(split, dict):
@@ -62,7 +58,7 @@ def _rows(read: RunRead) -> Iterator[str]:
     if isinstance(rows, list):
         yield "rows " + ":".join(map(str, rows))
     if through:
-        yield _THROUGH.get(str(through), str(through))
+        yield THROUGH.get(str(through), str(through))
 
 
 def _split(split: dict[str, object]) -> str:

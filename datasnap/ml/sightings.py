@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 #: What a read may say, beside a filter and a range, without it being a question which rows it was.
 _TELLING = {"where", "rows", "split"}
 #: Ways to read of which nobody knows which rows were used.
-_THROUGH = {
-    "file": "it read by SQL or as a file",
-    "diff": "it read how two versions differ",
-    FILTER: "it filtered another table by it",
-}
+THROUGH = {"file": "by SQL or as a file", "diff": "in a diff", FILTER: "for a filter"}
 _ERASED = "rows of the version that it read were erased since"
 
 
@@ -185,7 +181,7 @@ class _Looking:
         except (DatasnapError, msgspec.ValidationError) as error:
             return f"its filter cannot be asked: {error}"
         if "through" in details:
-            return _THROUGH.get(str(details["through"]), "it read in an unknown way")
+            return f"it read {THROUGH.get(str(details['through']), 'in an unknown way')}"
         unknown = sorted(set(details) - _TELLING)
         return f"it read by {', '.join(unknown)}" if unknown else ""
 

@@ -185,6 +185,7 @@ def test_filters_ranges_and_splits_are_asked_about_the_row(rides_repo: Repositor
 def test_after_a_purge_what_is_left_is_asked_and_of_the_rest_nobody_knows(
     rides_repo: Repository,
 ) -> None:
+    write(rides_repo, "zones", rows(), key="id")
     table = rides_repo.table("rides")
     reads = {
         "whole": lambda: table.to_arrow(),
@@ -195,9 +196,10 @@ def test_after_a_purge_what_is_left_is_asked_and_of_the_rest_nobody_knows(
     for name, read in reads.items():
         with datasnap.run(name, repo=rides_repo):
             read()
+            rides_repo.snapshot(table.snapshot).table("zones").to_arrow()
     rides_repo.purge("rides", "id = 1")
     (traced,) = trace(rides_repo, "whole")
-    assert [(each.rows, each.erased) for each in traced.tables] == [(3, True)]
+    assert [(each.rows, each.erased) for each in traced.tables] == [(3, True), (4, False)]
     left = trace_row(rides_repo, "rides", 2).sightings
     assert {each.run.name: each.certain for each in left} == {
         "whole": True,
