@@ -105,7 +105,8 @@ def _show(done: Purge) -> None:
             "searched, have them too"
         )
     if not done.dry_run and done.snapshots:
-        say("The new snapshots are not signed. Other clones, exports, backups and other machines' caches keep the rows.")
+        say("The new snapshots are not signed.")
+        say("Clones, exports, backups, and caches of other machines keep the rows.")
 
 
 def _show_proof(done: Purge, erased: Erased) -> None:
