@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from datasnap.errors import RefExists, UnknownName
+from datasnap.ml.erased import snapshot_left
 from datasnap.ml.params import plain_text
-from datasnap.snapshots.objects import ObjectId, Snapshot, SnapshotId
+from datasnap.snapshots.objects import Snapshot, SnapshotId
 from datasnap.snapshots.reflog import Why
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def hold(repository: Repository, run: str, snapshot: str) -> None:
     if repository.refs.read("pin", name):
         return
     repository.replaced.refresh()
-    id = repository.replaced.current(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
+    id = snapshot_left(repository, snapshot)
     with suppress(RefExists):  # another process was quicker, and looks whether it is there
         repository.refs.create("pin", name, id, Why(VERB, f"read by run {run}"))
         _check_there(repository, name, id)

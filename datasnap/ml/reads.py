@@ -103,11 +103,11 @@ def _asked(repository: Repository, snapshot: str, where: str) -> dict[str, str]:
     if not re.search(r"\bfrom\b", where, re.IGNORECASE):
         return {}
     from datasnap.query.parsed import tables_asked
-    from datasnap.snapshots.objects import ObjectId, SnapshotId
+    from datasnap.snapshots.objects import snapshot_id
 
     asked = tables_asked(where)
     with suppress(DatasnapError):  # let go of meanwhile: then the read itself fails
-        tree = repository.tree(SnapshotId(ObjectId(bytes.fromhex(snapshot))))
+        tree = repository.tree(snapshot_id(snapshot))
         return {name: e.id.hex() for name, e in tree.entries.items() if name.lower() in asked}
     return {}
 
