@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -81,7 +81,7 @@ def record_begin(repository: Repository, row: Row, environment: Environment) -> 
             id = new_id()
         first = {**row, "run": id, "seq": 0, "status": "running"}
         content = msgspec.json.encode(environment).decode()
-        known = _environment_rows(repository, environment.hash, content)
+        known = _environment_rows(repository, {environment.hash: content})
         return {tables.RUNS: tables.table_of(tables.RUNS, [first]), **known}
 
     tables.add(repository, rows, f"began {row['name'] or 'a run'}")
@@ -191,10 +191,8 @@ class Recorder:
         if changed := self._changes(notes):
             rows[tables.RUNS] = [{**changed, "run": self._id, "seq": self._sequence + 1}]
         made = {name: tables.table_of(name, some) for name, some in rows.items() if some}
-        for note in notes:
-            if isinstance(note, Elsewhere):
-                made |= _environment_rows(self._repository, note.hash, note.content)
-        return made
+        ran_in = {note.hash: note.content for note in notes if isinstance(note, Elsewhere)}
+        return {**made, **_environment_rows(self._repository, ran_in)}
 
     def _write_after(self, seconds: float) -> None:
         if time.monotonic() - self._written >= seconds:
@@ -294,7 +292,7 @@ class Recorder:
 
     def _say(self) -> None:
         """Warn of what cannot be pinned, once for each snapshot."""
-        for key, what in self._unsaid.items():
+        for key, what in list(self._unsaid.items()):
             if what and (why := self._unheld[key]):
                 self._unsaid[key] = ""
                 self._warn(f"read {what}, which cannot be pinned, so it may be lost: {why}")
@@ -303,13 +301,15 @@ class Recorder:
         warnings.warn(f"run {self._id} {what}", RunIncomplete, stacklevel=4)
 
 
-def _environment_rows(repository: Repository, hash: str, content: str) -> dict[str, pa.Table]:
-    """The row of an environment, unless there is one."""
-    known = tables.read(repository, tables.ENVIRONMENTS, ["environment"])["environment"]
-    if hash in known.to_pylist():
+def _environment_rows(repository: Repository, contents: Mapping[str, str]) -> tables.Rows:
+    """The rows of environments, by their hashes, that are not known yet."""
+    if not contents:
         return {}
-    row: Row = {"environment": hash, "content": content}
-    return {tables.ENVIRONMENTS: tables.table_of(tables.ENVIRONMENTS, [row])}
+    known = set(
+        tables.read(repository, tables.ENVIRONMENTS, ["environment"])["environment"].to_pylist()
+    )
+    new = [{"environment": h, "content": c} for h, c in contents.items() if h not in known]
+    return {tables.ENVIRONMENTS: tables.table_of(tables.ENVIRONMENTS, new)} if new else {}
 
 
 def _said(notes: Iterable[Note]) -> str:

@@ -22,7 +22,16 @@ from datasnap.lifecycle.policy import Policy
 from datasnap.ml import launch as launching
 from datasnap.ml import processes, reads, tables
 from datasnap.ml.holding import pin_name
-from datasnap.ml.journal import Collector, Failure, Journal, Metric, Read, Which, nobody_writes
+from datasnap.ml.journal import (
+    Collector,
+    Elsewhere,
+    Failure,
+    Journal,
+    Metric,
+    Read,
+    Which,
+    nobody_writes,
+)
 from datasnap.ml.launch import launch
 from datasnap.ml.processes import this_process
 from datasnap.repository import Repository
@@ -342,6 +351,15 @@ def test_the_last_value_of_a_metric_is_that_of_the_last_moment(
         (folder / "0-of-another-process.jsonl").write_bytes(msgspec.json.encode(later) + b"\n")
         assert run.metrics == {"loss": 0.1}
     assert repo.run_record(run.id).metrics == {"loss": 0.1}
+
+
+def test_every_environment_that_processes_ran_in_is_kept(repo: Repository) -> None:
+    with datasnap.run(repo=repo) as run:
+        for number in range(2):
+            reads.current().note(Elsewhere(f"hash {number}", "{}"))
+    found = tables.read(repo, tables.ENVIRONMENTS)["environment"].to_pylist()
+    assert found[1:] == ["hash 0", "hash 1"]
+    assert repo.run_record(run.id).environment == "hash 1"
 
 
 def test_a_note_that_cannot_be_recorded_hinders_nothing(
