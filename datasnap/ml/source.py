@@ -23,7 +23,7 @@ from datasnap.ml.order import Numbers, cumulative
 from datasnap.ml.reads import note_read
 from datasnap.ml.splits import Split
 from datasnap.parquet import restore, to_stored
-from datasnap.snapshots.objects import ObjectId, SnapshotId
+from datasnap.snapshots.objects import ObjectId, SnapshotId, TableId, object_id, snapshot_id
 from datasnap.tables.expanded import ExpandedColumns
 from datasnap.tables.manifest import Segments, fields_by_name, stored_types
 from datasnap.tables.records import one_array
@@ -286,12 +286,16 @@ def picked(rows: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
 
 
 def open_pinned(repository: Repository, pinned: Pinned) -> TableVersion:
-    """The table that is pinned, by its ID alone: the snapshot need not name it any more."""
-    from datasnap.snapshots.objects import TableId
+    """The table that is pinned, by its ID alone: the snapshot need not name it any more, nor be
+    known ("").
+
+    Raises:
+        CorruptData: the IDs are none.
+    """
     from datasnap.versions import TableVersion
 
-    id = TableId(ObjectId(bytes.fromhex(pinned.table_id)))
-    snapshot = SnapshotId(ObjectId(bytes.fromhex(pinned.snapshot)))
+    id = TableId(object_id(pinned.table_id))
+    snapshot = SnapshotId(object_id(pinned.snapshot) if pinned.snapshot else ObjectId(b""))
     return TableVersion(repository, pinned.table, id, snapshot)
 
 
@@ -305,7 +309,7 @@ def _wanted(table: TableVersion, where: str) -> np.ndarray[Any, np.dtype[np.uint
     """A bit for each row of the table: whether a condition is true for it. (Small in memory and
     in what goes to workers, whatever the condition keeps.)"""
     repository = table.repository
-    entries = repository.tree(SnapshotId(ObjectId(bytes.fromhex(table.snapshot)))).entries
+    entries = repository.tree(snapshot_id(table.snapshot)).entries
     tables = {name: entry.id for name, entry in entries.items()}
     wanted = np.zeros(table.row_count, bool)
     bench = repository.borrow_workbench()
