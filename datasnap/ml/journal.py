@@ -17,6 +17,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -248,6 +249,7 @@ class Collector:
         self._ends = ends
 
 
+@lru_cache(64)  # asked with every batch
 def place_of(url: str) -> str:
     """A repository's place as notes have it: whatever links lead there, and always a text."""
     return plain_text(real_place(url))
