@@ -51,7 +51,7 @@ def test_it_says_what_is_gone_and_old_ids_say_what_they_are(shell: Shell) -> Non
     said = shell("purge", "people", "--where", "who = '~~ann~~'", "--yes")
     assert "chunks and " in said
     assert "erased; none of them is in any of the " in said
-    assert "The new snapshots are not signed. Other clones" in said
+    assert "The new snapshots are not signed.\nClones, exports" in said
     shown = shell("sql", f"SELECT count(*) AS n FROM snapshot('people', '{first}')")
     assert "35" in shown
     assert shell.errors.count(f"note: {first[:12]} was purged on 2") == 1
