@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from datasnap.diff.tables import Diff, TableDiff
     from datasnap.errors import DatasnapError, MergeConflict
     from datasnap.merges import Merge
-    from datasnap.ml.load import load
-    from datasnap.ml.records import RunRecord
-    from datasnap.ml.run import Run, run
+    from datasnap.ml.pins.load import load
+    from datasnap.ml.runs.records import RunRecord
+    from datasnap.ml.runs.run import Run, run
     from datasnap.places import init_repository as init
     from datasnap.places import open_repository as open  # noqa: A004
     from datasnap.repository import Repository
@@ -36,17 +36,17 @@ _PUBLIC = {
     "Merge": ("datasnap.merges", "Merge"),
     "MergeConflict": ("datasnap.errors", "MergeConflict"),
     "Repository": ("datasnap.repository", "Repository"),
-    "Run": ("datasnap.ml.run", "Run"),
-    "RunRecord": ("datasnap.ml.records", "RunRecord"),
+    "Run": ("datasnap.ml.runs.run", "Run"),
+    "RunRecord": ("datasnap.ml.runs.records", "RunRecord"),
     "Snapshot": ("datasnap.versions", "Snapshot"),
     "TableChange": ("datasnap.transaction", "TableChange"),
     "TableDiff": ("datasnap.diff.tables", "TableDiff"),
     "TableVersion": ("datasnap.versions", "TableVersion"),
     "Transaction": ("datasnap.transaction", "Transaction"),
     "init": ("datasnap.places", "init_repository"),
-    "load": ("datasnap.ml.load", "load"),
+    "load": ("datasnap.ml.pins.load", "load"),
     "open": ("datasnap.places", "open_repository"),
-    "run": ("datasnap.ml.run", "run"),
+    "run": ("datasnap.ml.runs.run", "run"),
 }
 #: Modules that need no import of their own, but their extra.
 _MODULES = {"mlflow"}

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from datasnap.history.blame import Blame
     from datasnap.history.changes import TableEvent
     from datasnap.history.key import Key
-    from datasnap.ml.reproduce import Reproduction
-    from datasnap.ml.sightings import RowTrace
-    from datasnap.ml.trace import TracedRun
+    from datasnap.ml.reproducing.reproduce import Reproduction
+    from datasnap.ml.tracing.sightings import RowTrace
+    from datasnap.ml.tracing.trace import TracedRun
     from datasnap.repository import Repository
 
 
@@ -136,7 +136,7 @@ def trace(repository: Repository, what: str) -> list[TracedRun]:
     Raises:
         UnknownName: no run saved that; AmbiguousId. BadInput: the file cannot be read.
     """
-    from datasnap.ml.trace import trace
+    from datasnap.ml.tracing.trace import trace
 
     return trace(repository, what)
 
@@ -150,7 +150,7 @@ def trace_row(repository: Repository, table: str, key: Key, at: str = "HEAD") ->
     Raises:
         UnknownName, AmbiguousId; BadKey: the table has no key, or this is none.
     """
-    from datasnap.ml.sightings import trace_row
+    from datasnap.ml.tracing.sightings import trace_row
 
     return trace_row(repository, table, key, at=at)
 
@@ -178,7 +178,7 @@ def reproduce(
         UnknownName, AmbiguousId. UsageError: what it ran is not known well enough.
         DatasnapError: git or pip cannot do their part.
     """
-    from datasnap.ml.reproduce import reproduce
+    from datasnap.ml.reproducing.reproduce import reproduce
 
     return reproduce(
         repository, run, create_env=create_env, keep=keep, tolerance=tolerance, report=report

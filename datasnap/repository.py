@@ -20,9 +20,9 @@ import datasnap.lifecycle.prune as pruning
 import datasnap.lifecycle.purge as purging
 import datasnap.lifecycle.sweep as sweep
 import datasnap.merges as merges
-import datasnap.ml.comparing as comparing
 import datasnap.ml.models as registered
-import datasnap.ml.records as recorded
+import datasnap.ml.runs.records as recorded
+import datasnap.ml.tracing.comparing as comparing
 import datasnap.naming as naming
 import datasnap.past as past
 import datasnap.replay as replay
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from datasnap.ml.artifacts import Artifact
+    from datasnap.ml.runs.artifacts import Artifact
     from datasnap.query.workbench import Workbench
     from datasnap.tables.edited import ColumnCaches
     from datasnap.tables.scan import Scanner
@@ -323,7 +323,7 @@ class Repository:
         Raises:
             UnknownName, AmbiguousId.
         """
-        from datasnap.ml.artifacts import find_artifact
+        from datasnap.ml.runs.artifacts import find_artifact
 
         return find_artifact(self, hash)
 
@@ -335,7 +335,7 @@ class Repository:
             UnknownName: it was removed. CorruptData. StorageError: there is something already, or
                 it cannot be written.
         """
-        from datasnap.ml.artifacts import write_artifact
+        from datasnap.ml.runs.artifacts import write_artifact
 
         write_artifact(self, artifact, Path(to))
 

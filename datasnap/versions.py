@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from datasnap.errors import NoSuchRow, UnknownName, UsageError
 from datasnap.extras import require
-from datasnap.ml.reads import is_active, note_read
+from datasnap.ml.runs.reads import is_active, note_read
 from datasnap.ml.splits import split
 from datasnap.progress import Progress, silent
 from datasnap.snapshots import objects
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import ArrayLike
 
-    from datasnap.ml.source import Source
+    from datasnap.ml.loaders.source import Source
     from datasnap.query.selecting import Rows
     from datasnap.repository import Repository
 
@@ -214,7 +214,7 @@ class TableVersion:
         import numpy as np
         import pyarrow as pa
 
-        from datasnap.ml.source import Source
+        from datasnap.ml.loaders.source import Source
         from datasnap.tables.scan import named_columns
 
         numbers = np.asarray(indices)

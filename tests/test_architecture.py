@@ -29,6 +29,15 @@ FLOORS = [
     ["__init__", "__main__"],
 ]
 
+#: The same within `ml`.
+ML_FLOORS = [
+    ["runs", "models"],
+    ["splits", "pins"],
+    ["loaders"],
+    ["tracing", "leaks"],
+    ["reproducing", "mlflowsource", "resolvers", "settings", "torch"],
+]
+
 
 def floor_of(module: str) -> int:
     return next(i for i, floor in enumerate(FLOORS) if module in floor)
@@ -62,6 +71,20 @@ def test_imports_run_downward() -> None:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     # The command line asks for the version.
     assert wrong == ["cli/app.py imports datasnap"]
+
+
+def test_imports_within_ml_run_downward() -> None:
+    floors = {name: number for number, floor in enumerate(ML_FLOORS) for name in floor}
+    own = {p.relative_to(ROOT / "ml").with_suffix("").parts[0] for p in ROOT.glob("ml/**/*.py")}
+    assert own == {*floors, "__init__"}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in ROOT.glob("ml/*/**/*.py")
+        for name in imports(path)
+        if name.startswith("datasnap.ml.")
+        and floors[name.split(".")[2]] > floors[path.relative_to(ROOT / "ml").parts[0]]
+    ]
+    assert wrong == []
 
 
 def test_every_module_stands_on_a_floor() -> None:

@@ -41,7 +41,7 @@ def run(
     metrics and saves its model with `with datasnap.run() as run:`, which joins this run. Exits
     with the command's exit code.
     """
-    from datasnap.ml.launch import launch
+    from datasnap.ml.runs.launch import launch
 
     if repo is not None:
         remember_repository(repo)

@@ -21,8 +21,8 @@ from datasnap.cli.output import (
 from datasnap.errors import UsageError
 
 if TYPE_CHECKING:
-    from datasnap.ml.leaks import Example, Leak, Leaks, Skipped
-    from datasnap.ml.seen import Seen
+    from datasnap.ml.leaks.leaks import Example, Leak, Leaks, Skipped
+    from datasnap.ml.leaks.seen import Seen
     from datasnap.ml.splits import Split
     from datasnap.repository import Repository
     from datasnap.versions import TableVersion
@@ -96,7 +96,7 @@ def leaks(
     (--split) is no leak, where a run read it as a test, beside a split to train on. What else may
     have been read for testing, as TEST itself or splits called validation, counts and is marked.
     """
-    from datasnap.ml.leaks import find_leaks
+    from datasnap.ml.leaks.leaks import find_leaks
 
     if in_history is not None and trained:
         raise UsageError("give one of --in-history and --trained")
@@ -144,7 +144,7 @@ def _seen(
     tables: list[str] | None,
     trained: bool,
 ) -> list[Seen]:
-    from datasnap.ml.seen import Seen, trained_on, versions_of
+    from datasnap.ml.leaks.seen import Seen, trained_on, versions_of
 
     if trained:
         return trained_on(repository, test, tables=tables or ())
@@ -238,7 +238,7 @@ def _say_left_out(found: Leaks) -> None:
 
 
 def _stand_in(found: Leaks, leaks: list[Leak]) -> str:
-    from datasnap.ml.leaks import rows_in
+    from datasnap.ml.leaks.leaks import rows_in
 
     count = len(rows_in(leaks))
     share = f"{100 * count / found.tested:.3g} %"

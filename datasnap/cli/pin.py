@@ -18,9 +18,9 @@ from datasnap.cli.output import SHORT, hint, plain, plural, print_json, print_ta
 from datasnap.errors import BrokenPin, UsageError
 
 if TYPE_CHECKING:
-    from datasnap.ml.pincheck import Checked
-    from datasnap.ml.pinning import Move
-    from datasnap.ml.pins import Pinned
+    from datasnap.ml.pins.pincheck import Checked
+    from datasnap.ml.pins.pinning import Move
+    from datasnap.ml.pins.pins import Pinned
     from datasnap.repository import Repository
 
 
@@ -89,8 +89,8 @@ def pin(
 
 
 def _pin(file: Path, table: str, ref: str, name: str | None, *, register: bool, json: bool) -> None:
-    from datasnap.ml.pinning import pin_table
-    from datasnap.ml.pins import pins_in
+    from datasnap.ml.pins.pinning import pin_table
+    from datasnap.ml.pins.pins import pins_in
 
     before = pins_in(file)
     repository = _open(before[0]) if before else the_repository()
@@ -108,8 +108,8 @@ def _pin(file: Path, table: str, ref: str, name: str | None, *, register: bool, 
 
 
 def _update(files: list[Path], *, register: bool, json: bool) -> None:
-    from datasnap.ml.load import describe
-    from datasnap.ml.pinning import carry_out, plan_updates
+    from datasnap.ml.pins.load import describe
+    from datasnap.ml.pins.pinning import carry_out, plan_updates
 
     moves = plan_updates(files, _open)
     carry_out(moves, register=register)
@@ -131,7 +131,7 @@ def _update(files: list[Path], *, register: bool, json: bool) -> None:
 
 
 def _check(files: list[Path], *, json: bool) -> None:
-    from datasnap.ml.pincheck import check_pins
+    from datasnap.ml.pins.pincheck import check_pins
 
     found = list(check_pins(files, _open))
     wrong = [checked for checked in found if checked.status != "ok"]
@@ -171,7 +171,7 @@ def _one(files: list[Path] | None) -> Path:
 
 
 def _found() -> list[Path]:
-    from datasnap.ml.pins import find_configs
+    from datasnap.ml.pins.pins import find_configs
 
     found = list(find_configs(Path()))
     if not found:

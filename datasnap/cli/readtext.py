@@ -10,7 +10,7 @@ from datasnap.cli.output import SHORT, plural, print_table
 from datasnap.errors import DatasnapError
 
 if TYPE_CHECKING:
-    from datasnap.ml.records import RunRead
+    from datasnap.ml.runs.records import RunRead
 
 #: The condition of a split, and what was to hold of its rows beside that.
 _SPLIT_AND = re.compile(r"(?:'[0-9a-f]+'|\Atrue) AND \((.*)\n\)\Z", re.DOTALL)
@@ -45,7 +45,7 @@ def _cells(read: RunRead) -> tuple[str, ...]:
 
 
 def _rows(read: RunRead) -> Iterator[str]:
-    from datasnap.ml.sightings import THROUGH
+    from datasnap.ml.tracing.sightings import THROUGH
 
     split, rows = read.details.get("split"), read.details.get("rows")
     where, through = read.details.get("where"), read.details.get("through")
@@ -79,7 +79,7 @@ def _columns(read: RunRead) -> str:
 
 def _handed_out(read: RunRead) -> str:
     """What loaders handed out, where a run knows."""
-    from datasnap.ml.handed import handed_out
+    from datasnap.ml.loaders.handed import handed_out
 
     try:
         given = handed_out(read)

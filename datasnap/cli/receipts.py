@@ -11,7 +11,7 @@ from datasnap.cli.options import Json, the_repository
 from datasnap.cli.output import SHORT, plain, plural, print_json, progress_bar, say
 
 if TYPE_CHECKING:
-    from datasnap.ml.receipts import Receipt, Verified
+    from datasnap.ml.loaders.receipts import Receipt, Verified
 
 
 def verify_receipt(
@@ -24,9 +24,9 @@ def verify_receipt(
     this receipt are named.
     """
     from datasnap.errors import ReceiptMismatch
-    from datasnap.ml.handed import runs_with_receipt
-    from datasnap.ml.receipts import read_receipt
-    from datasnap.ml.receipts import verify_receipt as derive
+    from datasnap.ml.loaders.handed import runs_with_receipt
+    from datasnap.ml.loaders.receipts import read_receipt
+    from datasnap.ml.loaders.receipts import verify_receipt as derive
 
     receipt = read_receipt(file)
     repository = the_repository(receipt.origin.pinned.url)

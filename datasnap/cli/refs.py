@@ -123,7 +123,7 @@ def pins(
 
 def _list_pins(found: dict[str, str]) -> None:
     """Those of runs by their number alone: there are many."""
-    from datasnap.ml.holding import FOLDER
+    from datasnap.ml.runs.holding import FOLDER
 
     of_runs = [name.removeprefix(FOLDER) for name in found if name.startswith(FOLDER)]
     _list({name: id for name, id in found.items() if not name.startswith(FOLDER)}, None, json=False)

@@ -13,8 +13,8 @@ from datasnap.cli.output import SHORT, hint, plain, print_json, print_table, pri
 from datasnap.cli.runs import as_json, number, numbers_json, status, took
 
 if TYPE_CHECKING:
-    from datasnap.ml.comparing import Pair
-    from datasnap.ml.reproduce import Reproduction
+    from datasnap.ml.reproducing.reproduce import Reproduction
+    from datasnap.ml.tracing.comparing import Pair
 
 _MAX_NAMES = 5
 _ENDS = {"failed": "failed", "killed": "was killed"}

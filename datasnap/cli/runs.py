@@ -26,8 +26,8 @@ from datasnap.cli.output import (
 from datasnap.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from datasnap.ml.comparing import Pair
-    from datasnap.ml.records import RunRecord
+    from datasnap.ml.runs.records import RunRecord
+    from datasnap.ml.tracing.comparing import Pair
     from datasnap.repository import Repository
 
 #: A terminal of so many columns has room for further metrics in the list of runs.
@@ -156,7 +156,7 @@ def _list(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
 
 
 def _best(repository: Repository, rest: Sequence[str], wanted: _Wanted) -> None:
-    from datasnap.ml.records import ranked_runs
+    from datasnap.ml.runs.records import ranked_runs
 
     found = ranked_runs(repository, wanted.metric, lowest=wanted.lowest)
     _print_list(found, wanted, wanted.metric)

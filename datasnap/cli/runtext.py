@@ -17,8 +17,8 @@ from datasnap.errors import DatasnapError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from datasnap.ml.comparing import Pair, RunComparison, TablePair
-    from datasnap.ml.records import RunRecord
+    from datasnap.ml.runs.records import RunRecord
+    from datasnap.ml.tracing.comparing import Pair, RunComparison, TablePair
     from datasnap.repository import Repository
 
 _MAX_FILES = 20
@@ -26,7 +26,7 @@ _MAX_FILES = 20
 
 def show_run(repository: Repository, run: RunRecord) -> None:
     """All that is known of a run."""
-    from datasnap.ml.comparing import flat
+    from datasnap.ml.tracing.comparing import flat
 
     say(f"[yellow]{run.id}[/] [bold]{plain(run.name)}[/] {status(run)}")
     if run.error:
@@ -74,7 +74,7 @@ def show_metrics(values: pa.Table) -> None:
 
 def show_comparison(found: RunComparison, *, everything: bool) -> None:
     """Two runs side by side: what differs, or everything."""
-    from datasnap.ml.comparing import flat
+    from datasnap.ml.tracing.comparing import flat
 
     def chosen(pairs: Iterable[Pair]) -> list[Pair]:
         return [pair for pair in pairs if everything or not pair.same]
@@ -151,7 +151,7 @@ def code_of(run: RunRecord) -> str:
 
 
 def _environment(repository: Repository, run: RunRecord) -> str:
-    from datasnap.ml.records import environment_of
+    from datasnap.ml.runs.records import environment_of
 
     try:
         found = environment_of(repository, run)

@@ -11,8 +11,8 @@ from datasnap.cli.output import print_json
 from datasnap.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from datasnap.ml.sightings import RowTrace
-    from datasnap.ml.trace import TracedRun
+    from datasnap.ml.tracing.sightings import RowTrace
+    from datasnap.ml.tracing.trace import TracedRun
     from datasnap.repository import Repository
 
 
@@ -77,7 +77,7 @@ def trace(
 
 
 def _traced(repository: Repository, what: str | None) -> list[TracedRun]:
-    from datasnap.ml.trace import trace_run
+    from datasnap.ml.tracing.trace import trace_run
 
     if what is not None:
         return repository.trace(what)
@@ -88,7 +88,7 @@ def _row(
     repository: Repository, spec: str, key: list[str], *, openlineage: bool, json: bool
 ) -> None:
     from datasnap.cli.past import key_columns_of, parse_key
-    from datasnap.ml.trace import trace_run
+    from datasnap.ml.tracing.trace import trace_run
 
     name, _, ref = spec.partition("@")
     ref = ref or "HEAD"
@@ -108,7 +108,7 @@ def _row(
 
 
 def _print_events(repository: Repository, found: list[TracedRun]) -> None:
-    from datasnap.ml.lineage import run_events
+    from datasnap.ml.tracing.lineage import run_events
 
     print_json(run_events(repository, found))
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from datasnap.ml.sightings import RowTrace, Sighting
-    from datasnap.ml.trace import Change, TracedRun, TracedTable
+    from datasnap.ml.tracing.sightings import RowTrace, Sighting
+    from datasnap.ml.tracing.trace import Change, TracedRun, TracedTable
     from datasnap.repository import Repository
 
 _MAX_SOURCES = 5

@@ -1,1 +1,2 @@
-"""Training on pinned versions: runs and what they read, pins, loaders."""
+"""Training on pinned versions: pins, loaders and their receipts, runs and what they read, what is
+traced from them or done again, leaks."""

@@ -42,7 +42,7 @@ class TableSource(DatasetSource):
         Raises:
             BrokenPin, UnknownName, PrunedSnapshot, RepositoryNotFound.
         """
-        from datasnap.ml.load import load
+        from datasnap.ml.pins.load import load
 
         return load(
             repo=self.repository,

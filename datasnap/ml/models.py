@@ -30,8 +30,8 @@ from datasnap.snapshots.reflog import Why
 from datasnap.snapshots.refs import Ref, check_name
 
 if TYPE_CHECKING:
-    from datasnap.ml.artifacts import Artifact
-    from datasnap.ml.records import RunRecord
+    from datasnap.ml.runs.artifacts import Artifact
+    from datasnap.ml.runs.records import RunRecord
     from datasnap.repository import Repository
 
 #: The stage that is meant where none is named.
@@ -80,7 +80,7 @@ class ModelVersion:
         Raises:
             CorruptData. StorageError: there is something already, or it cannot be written.
         """
-        from datasnap.ml.artifacts import write_artifact
+        from datasnap.ml.runs.artifacts import write_artifact
 
         to = Path(path)
         write_artifact(self._repository, self.artifact, to, at=snapshot_id(self.snapshot))
@@ -175,7 +175,7 @@ def register_model(
             has not ended. NothingToDo: it is registered. Conflict: another writer registered one
             meanwhile.
     """
-    from datasnap.ml import tables
+    from datasnap.ml.runs import tables
     from datasnap.snapshots.commit import commit
 
     refs, name = repository.refs, _check_part(name, "model")
@@ -324,7 +324,7 @@ def _version(repository: Repository, name: str, id: SnapshotId) -> ModelVersion:
 
 def _chosen(repository: Repository, versions: list[ModelVersion], to: str) -> ModelVersion:
     """One of the versions, by number or run; "": the newest."""
-    from datasnap.ml.records import resolve_run
+    from datasnap.ml.runs.records import resolve_run
 
     if not to:
         return versions[0]

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 
 from datasnap.errors import UsageError
 from datasnap.extras import require
-from datasnap.ml.configs import is_config
-from datasnap.ml.load import load
+from datasnap.ml.pins.configs import is_config
+from datasnap.ml.pins.load import load
 
 if TYPE_CHECKING:
     from datasnap.versions import TableVersion

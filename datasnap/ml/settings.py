@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from datasnap.ml.load import open_pin
-from datasnap.ml.pins import Pin, Pinned
+from datasnap.ml.pins.load import open_pin
+from datasnap.ml.pins.pins import Pin, Pinned
 
 if TYPE_CHECKING:
     from datasnap.versions import TableVersion
@@ -34,7 +34,7 @@ _Name = Annotated[str, StringConstraints(min_length=1)]
 
 
 class PinnedTable(BaseModel):
-    """The block that `datasnap pin` writes; see `datasnap.ml.pins`."""
+    """The block that `datasnap pin` writes; see `datasnap.ml.pins.pins`."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, overload
 
 from datasnap.errors import UnknownName, UsageError
 from datasnap.extras import require
-from datasnap.ml.reads import note_read
+from datasnap.ml.runs.reads import note_read
 from datasnap.snapshots.objects import Table, TableId, object_id
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@
     loader.receipt().save("receipt.json")
 
 The same table, condition, seed and epoch give the same tensors in the same order: in any process,
-with any number of workers, next year too (see `datasnap.ml.order`). `RowDataset` is for samplers
-that choose rows by number.
+with any number of workers, next year too (see `datasnap.ml.loaders.order`). `RowDataset` is
+for samplers that choose rows by number.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from datasnap.extras import require
 
 require("torch")
 
-from datasnap.ml.dataset import TableDataset  # noqa: E402
-from datasnap.ml.loader import TableLoader  # noqa: E402
-from datasnap.ml.rows import RowDataset, collate  # noqa: E402
+from datasnap.ml.loaders.dataset import TableDataset  # noqa: E402
+from datasnap.ml.loaders.loader import TableLoader  # noqa: E402
+from datasnap.ml.loaders.rows import RowDataset, collate  # noqa: E402
 
 __all__ = ["RowDataset", "TableDataset", "TableLoader", "collate"]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fsspec import AbstractFileSystem
 
 from datasnap.errors import BadKey, DatasnapError, UnknownName
-from datasnap.ml.reads import is_active, note_read
+from datasnap.ml.runs.reads import is_active, note_read
 from datasnap.parquet import VirtualFile, VirtualReader
 from datasnap.query.diffs import FOLDER as _DIFF
 from datasnap.query.diffs import DiffFiles

@@ -79,7 +79,7 @@ class RunFiles:
 
     def _named(self, name: str) -> str:
         """The path by content of one by name, which is then made."""
-        from datasnap.ml.tables import REF
+        from datasnap.ml.runs.tables import REF
 
         ref = self._repository.refs.read("run", REF)
         at = ref.snapshot if ref else None
@@ -96,7 +96,7 @@ class RunFiles:
         return path
 
     def _now(self, path: str) -> pa.Table:
-        from datasnap.ml.sqltable import metrics_table, runs_table
+        from datasnap.ml.runs.sqltable import metrics_table, runs_table
 
         if path == RUNS:
             return runs_table(self._repository)

@@ -4,7 +4,7 @@ Layout, below the repository:
 
     refs/heads/NAME     a branch       refs/tags/NAME     a tag       HEAD     the current branch
     refs/pins/NAME      a pin: what holds a snapshot for a config or a run
-    refs/runs/runs      the tables in which runs are recorded; see `datasnap.ml.tables`
+    refs/runs/runs      the tables in which runs are recorded; see `datasnap.ml.runs.tables`
     refs/models/NAME    a model, or a stage of one; see `datasnap.ml.models`
 
 A ref is a small JSON file, `datasnap.snapshots.reflog.RefFile`: its snapshot, and the log of its

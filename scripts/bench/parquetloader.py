@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from datasnap.ml.packed import Packed
+from datasnap.ml.loaders.packed import Packed
 from torch.utils.data import IterableDataset, get_worker_info
 
 #: About the rows of our segments: of pyarrow's own million, five would be too few for two workers.

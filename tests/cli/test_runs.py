@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.ml.holding import pin_name
+from datasnap.ml.runs.holding import pin_name
 from datasnap.repository import Repository
 from datasnap.snapshots.objects import ObjectId, SnapshotId
 from datasnap.snapshots.reflog import Why

@@ -12,9 +12,9 @@ from blake3 import blake3
 
 import datasnap
 from datasnap.errors import BadInput, CorruptData, StorageError, UnknownName
-from datasnap.ml import artifacts, tables
-from datasnap.ml.artifacts import Artifact
-from datasnap.ml.folders import FileInside, hash_listing, hash_path, present_hash
+from datasnap.ml.runs import artifacts, tables
+from datasnap.ml.runs.artifacts import Artifact
+from datasnap.ml.runs.folders import FileInside, hash_listing, hash_path, present_hash
 from datasnap.repository import Repository
 
 

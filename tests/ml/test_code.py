@@ -14,13 +14,13 @@ import pytest
 
 import datasnap
 from datasnap.errors import DatasnapError, UsageError
-from datasnap.ml import code as code_module
-from datasnap.ml import tables
-from datasnap.ml.code import Code, recorded_code, this_code
-from datasnap.ml.environment import this_environment
-from datasnap.ml.launch import launch
-from datasnap.ml.masking import hidden_words, masked, masked_command, masked_url
-from datasnap.ml.venv import create_venv
+from datasnap.ml.reproducing.venv import create_venv
+from datasnap.ml.runs import code as code_module
+from datasnap.ml.runs import tables
+from datasnap.ml.runs.code import Code, recorded_code, this_code
+from datasnap.ml.runs.environment import this_environment
+from datasnap.ml.runs.launch import launch
+from datasnap.ml.runs.masking import hidden_words, masked, masked_command, masked_url
 from datasnap.repository import Repository
 
 COMMIT = "0123456789" * 4

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.ml.comparing import TablePair
+from datasnap.ml.tracing.comparing import TablePair
 from datasnap.repository import Repository
 from tests.conftest import write
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from datasnap.errors import BadInput, StorageError, UsageError
-from datasnap.ml.configs import ConfigFile
+from datasnap.ml.pins.configs import ConfigFile
 
 ID, OTHER = "3f" * 32, "12345678" * 8  # YAML would take the second for a number
 VALUES = {"repo": "../data", "ref": "main", "snapshot": ID, "table": "rides", "table_id": OTHER}

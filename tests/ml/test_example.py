@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import datasnap
-from datasnap.ml.folders import hash_path
+from datasnap.ml.runs.folders import hash_path
 
 EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "features.py"
 

@@ -15,11 +15,12 @@ import pytest
 from torch.utils.data import DataLoader
 
 import datasnap
-from datasnap.ml import handed, tables
-from datasnap.ml.handed import Handed, Stretch, handed_out
-from datasnap.ml.launch import launch
-from datasnap.ml.sightings import trace_row
+from datasnap.ml.loaders import handed
+from datasnap.ml.loaders.handed import Handed, Stretch, handed_out
+from datasnap.ml.runs import tables
+from datasnap.ml.runs.launch import launch
 from datasnap.ml.torch import RowDataset, TableDataset, TableLoader, collate
+from datasnap.ml.tracing.sightings import trace_row
 from datasnap.repository import Repository
 from tests.conftest import write
 
@@ -156,10 +157,10 @@ def test_a_script_without_a_run_of_its_own_says_it_when_it_ends(
     script = tmp_path / "train.py"
     script.write_text(
         "import datasnap\n"
-        "from datasnap.ml.handed import account, iteration\n"
-        "from datasnap.ml.order import Order, Share\n"
-        "from datasnap.ml.receipts import Origin\n"
-        "from datasnap.ml.source import Source\n"
+        "from datasnap.ml.loaders.handed import account, iteration\n"
+        "from datasnap.ml.loaders.order import Order, Share\n"
+        "from datasnap.ml.loaders.receipts import Origin\n"
+        "from datasnap.ml.loaders.source import Source\n"
         f"source = Source(datasnap.open({repo.url!r}).table('t'))\n"
         "origin = Origin(source.pinned, Order(batch_size=300), Share())\n"
         "with iteration(account(source, origin, 4), 0, 0) as count:\n"

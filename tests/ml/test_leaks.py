@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datasnap
-import datasnap.ml.equalrows as equalrows
+import datasnap.ml.leaks.equalrows as equalrows
 from datasnap.errors import UnknownName, UsageError
 from datasnap.lifecycle.policy import Policy
-from datasnap.ml.leaks import Leaks, find_leaks
-from datasnap.ml.records import release
-from datasnap.ml.seen import trained_on, versions_of
+from datasnap.ml.leaks.leaks import Leaks, find_leaks
+from datasnap.ml.leaks.seen import trained_on, versions_of
+from datasnap.ml.runs.records import release
 from datasnap.ml.splits import Split
 from datasnap.repository import Repository
 from datasnap.versions import TableVersion

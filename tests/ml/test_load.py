@@ -22,9 +22,9 @@ from datasnap.errors import (
 )
 from datasnap.lifecycle.policy import Policy
 from datasnap.ml import resolvers
-from datasnap.ml.pincheck import check_pins
-from datasnap.ml.pinning import pin_table
-from datasnap.ml.pins import Pinned
+from datasnap.ml.pins.pincheck import check_pins
+from datasnap.ml.pins.pinning import pin_table
+from datasnap.ml.pins.pins import Pinned
 from datasnap.repository import Repository
 
 from ..conftest import write

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasnap.errors import UsageError
-from datasnap.ml.order import Epoch, Numbers, Order, Share, shuffled
+from datasnap.ml.loaders.order import Epoch, Numbers, Order, Share, shuffled
 
 COUNTS = st.lists(st.integers(0, 40), max_size=10).map(lambda n: np.array(n, np.int64))
 ORDERS = st.builds(

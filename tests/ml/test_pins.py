@@ -13,10 +13,10 @@ import pytest
 import datasnap
 from datasnap.errors import BrokenPin, UsageError
 from datasnap.lifecycle.policy import Policy
-from datasnap.ml.configs import ConfigFile
-from datasnap.ml.pincheck import Checked, check_pins
-from datasnap.ml.pinning import Move, carry_out, pin_table, plan_updates
-from datasnap.ml.pins import Pinned, find_configs, read_pins
+from datasnap.ml.pins.configs import ConfigFile
+from datasnap.ml.pins.pincheck import Checked, check_pins
+from datasnap.ml.pins.pinning import Move, carry_out, pin_table, plan_updates
+from datasnap.ml.pins.pins import Pinned, find_configs, read_pins
 from datasnap.repository import Repository
 from datasnap.versions import Snapshot
 

@@ -17,8 +17,14 @@ import pytest
 
 import datasnap
 from datasnap.errors import BadInput, DatasnapError, ReceiptMismatch, StorageError, UsageError
-from datasnap.ml.merkle import Merkle
-from datasnap.ml.receipts import Receipt, Stretch, parse_receipt, read_receipt, verify_receipt
+from datasnap.ml.loaders.merkle import Merkle
+from datasnap.ml.loaders.receipts import (
+    Receipt,
+    Stretch,
+    parse_receipt,
+    read_receipt,
+    verify_receipt,
+)
 from datasnap.ml.torch import TableDataset, TableLoader
 from datasnap.repository import Repository
 from tests.cli.test_verbs import Shell

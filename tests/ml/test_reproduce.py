@@ -19,14 +19,14 @@ import pytest
 
 import datasnap
 from datasnap.errors import DatasnapError, UsageError
-from datasnap.ml.comparing import is_close
-from datasnap.ml.environment import Environment, this_environment
-from datasnap.ml.launch import launch
-from datasnap.ml.records import RunRecord
-from datasnap.ml.reproduce import differences
-from datasnap.ml.rerun import variables_for
-from datasnap.ml.venv import create_venv, with_venv
-from datasnap.ml.worktree import worktree_of
+from datasnap.ml.reproducing.reproduce import differences
+from datasnap.ml.reproducing.rerun import variables_for
+from datasnap.ml.reproducing.venv import create_venv, with_venv
+from datasnap.ml.reproducing.worktree import worktree_of
+from datasnap.ml.runs.environment import Environment, this_environment
+from datasnap.ml.runs.launch import launch
+from datasnap.ml.runs.records import RunRecord
+from datasnap.ml.tracing.comparing import is_close
 from datasnap.repository import Repository
 from tests.conftest import write
 

@@ -30,15 +30,15 @@ from datasnap.errors import (
     UnknownName,
     UsageError,
 )
-from datasnap.ml import processes, reads, recording, sqltable, tables
-from datasnap.ml.code import this_code
-from datasnap.ml.holding import hold, pin_name
-from datasnap.ml.journal import Metric, remove_notes
-from datasnap.ml.leftover import record_leftovers
-from datasnap.ml.params import plain_params
-from datasnap.ml.processes import is_gone, this_process
-from datasnap.ml.records import environment_of
-from datasnap.ml.seen import trained_on
+from datasnap.ml.leaks.seen import trained_on
+from datasnap.ml.runs import processes, reads, recording, sqltable, tables
+from datasnap.ml.runs.code import this_code
+from datasnap.ml.runs.holding import hold, pin_name
+from datasnap.ml.runs.journal import Metric, remove_notes
+from datasnap.ml.runs.leftover import record_leftovers
+from datasnap.ml.runs.params import plain_params
+from datasnap.ml.runs.processes import is_gone, this_process
+from datasnap.ml.runs.records import environment_of
 from datasnap.repository import Repository
 from datasnap.snapshots.refs import ref_path
 from datasnap.storage import Backend

@@ -19,10 +19,10 @@ import pytest
 import datasnap
 from datasnap.errors import RunIncomplete, StorageError
 from datasnap.lifecycle.policy import Policy
-from datasnap.ml import launch as launching
-from datasnap.ml import processes, reads, tables
-from datasnap.ml.holding import pin_name
-from datasnap.ml.journal import (
+from datasnap.ml.runs import launch as launching
+from datasnap.ml.runs import processes, reads, tables
+from datasnap.ml.runs.holding import pin_name
+from datasnap.ml.runs.journal import (
     Collector,
     Elsewhere,
     Failure,
@@ -32,8 +32,8 @@ from datasnap.ml.journal import (
     Which,
     nobody_writes,
 )
-from datasnap.ml.launch import launch
-from datasnap.ml.processes import this_process
+from datasnap.ml.runs.launch import launch
+from datasnap.ml.runs.processes import this_process
 from datasnap.repository import Repository
 from tests.conftest import write
 
@@ -68,7 +68,7 @@ if __name__ == "__main__":
 #: What each would else import by itself is imported before it forks.
 MANY = """
 import os, sys
-import datasnap, datasnap.ml.run, datasnap.query.session
+import datasnap, datasnap.ml.runs.run, datasnap.query.session
 import datasnap.tables.incoming, datasnap.tables.ingest, datasnap.tables.sources
 pids = []
 for number in range(int(sys.argv[2])):

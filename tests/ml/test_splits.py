@@ -16,9 +16,9 @@ import pyarrow as pa
 import pytest
 
 from datasnap.errors import BadQuery, UnknownName, UsageError
-from datasnap.ml.journal import Collector, Journal, Read
-from datasnap.ml.reads import activate
-from datasnap.ml.source import Source
+from datasnap.ml.loaders.source import Source
+from datasnap.ml.runs.journal import Collector, Journal, Read
+from datasnap.ml.runs.reads import activate
 from datasnap.ml.splits import Split
 from datasnap.repository import Repository
 
@@ -147,7 +147,7 @@ def test_every_reader_gives_the_same_rows_and_filters_further(visits: Repository
     ]
     import torch
 
-    from datasnap.ml.rows import RowDataset
+    from datasnap.ml.loaders.rows import RowDataset
     from datasnap.ml.torch import TableDataset
 
     loaded = TableDataset(part, columns=["id"], where=where, batch_size=100)

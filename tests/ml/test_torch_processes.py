@@ -19,7 +19,7 @@ import pytest
 
 import datasnap
 from datasnap.errors import UsageError
-from datasnap.ml.order import Uneven
+from datasnap.ml.loaders.order import Uneven
 from datasnap.versions import TableVersion
 from tests.conftest import write
 

@@ -13,10 +13,10 @@ import pytest
 
 import datasnap
 from datasnap.errors import BadKey, UnknownName
-from datasnap.ml import tables
-from datasnap.ml.lineage import namespace, run_events
-from datasnap.ml.sightings import trace_row
-from datasnap.ml.trace import SHOWN, trace, trace_run
+from datasnap.ml.runs import tables
+from datasnap.ml.tracing.lineage import namespace, run_events
+from datasnap.ml.tracing.sightings import trace_row
+from datasnap.ml.tracing.trace import SHOWN, trace, trace_run
 from datasnap.repository import Repository
 from tests.conftest import write
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import datasnap
 from datasnap.errors import BadInput, BadQuery, UnknownName, UsageError
-from datasnap.ml.journal import Collector, Journal, Read
-from datasnap.ml.reads import activate
+from datasnap.ml.runs.journal import Collector, Journal, Read
+from datasnap.ml.runs.reads import activate
 from datasnap.repository import Repository
 from datasnap.tables.scan import Scanner
 from datasnap.versions import TableVersion

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import datasnap
-from datasnap.ml.source import Source
+from datasnap.ml.loaders.source import Source
 from datasnap.repository import Repository
 from datasnap.storage import DiskCache
 from tests.conftest import write

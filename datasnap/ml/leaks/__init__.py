@@ -1,0 +1,1 @@
+"""Rows that a model is tested on and was trained on, too."""
