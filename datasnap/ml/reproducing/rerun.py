@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datasnap.errors import DatasnapError
+from datasnap.ml.reproducing.venv import SOURCES
 from datasnap.ml.runs.code import Code
 from datasnap.ml.runs.environment import DEVICES, VARIABLES, Environment
 from datasnap.ml.runs.erased import snapshot_left
@@ -87,8 +88,7 @@ def run_again(
     files = {name: scratch / f"{name}.json" for name in ("held", "task")}
     files["held"].write_bytes(msgspec.json.encode(held))
     files["task"].write_bytes(msgspec.json.encode(task))
-    package = str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", _START.format(package, str(files["task"]))]
+    command = [sys.executable, "-c", _START.format(str(SOURCES), str(files["task"]))]
     environment = {**variables, VARIABLE: str(files["held"])}
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=-3, stdout=2) as process:
         try:

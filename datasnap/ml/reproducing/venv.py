@@ -17,7 +17,8 @@ _SELF = "datasnap"
 _LEFT_OUT = {"pip", _SELF}
 #: A record may come from others: what begins with a dash would be an option to pip.
 _PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.!+-]+")
-_SOURCES = Path(__file__).parents[2]
+#: The folder that this datasnap is in.
+SOURCES = Path(__file__).parents[3]
 _MINOR = re.compile(r"(\d+\.\d+)\b.*")
 
 
@@ -66,7 +67,7 @@ def _package(name: str, version: str) -> str:
 
 def _from_sources() -> bool:
     """Whether this datasnap runs from its sources, which no index has."""
-    return (_SOURCES / "pyproject.toml").exists()
+    return (SOURCES / "pyproject.toml").exists()
 
 
 def _link_datasnap(python: Path) -> None:
@@ -74,7 +75,7 @@ def _link_datasnap(python: Path) -> None:
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     packages = Path(done.stdout.strip())
-    (packages / f"{_SELF}.pth").write_text(f"{_SOURCES}\n", "utf-8")
+    (packages / f"{_SELF}.pth").write_text(f"{SOURCES}\n", "utf-8")
     own = metadata.version(_SELF)
     listed = packages / f"{_SELF}-{own}.dist-info"
     listed.mkdir()
