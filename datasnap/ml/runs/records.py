@@ -326,8 +326,17 @@ def _states(table: pa.Table) -> dict[str, dict[str, object]]:
 
 
 def _last(values: pa.Table) -> dict[str, dict[str, float]]:
-    """The last value of each metric, by run and name."""
-    grouped = values.group_by(["run", "name"], use_threads=False).aggregate([("value", "last")])
+    """The last value of each metric, by run and name; names in the order of their first values
+    (which Arrow's groups have mostly, and not always)."""
+    import numpy as np
+    import pyarrow as pa
+
+    numbered = values.append_column("row", pa.array(np.arange(len(values))))
+    grouped = (
+        numbered.group_by(["run", "name"], use_threads=False)
+        .aggregate([("value", "last"), ("row", "min")])
+        .sort_by("row_min")
+    )
     columns = (grouped[name].to_pylist() for name in ("run", "name", "value_last"))
     metrics: dict[str, dict[str, float]] = {}
     for run, name, value in zip(*columns, strict=True):
