@@ -44,7 +44,17 @@ from datasnap.snapshots.reader import ObjectReader
 from datasnap.snapshots.refs import Refs
 from datasnap.snapshots.replaced import Replaced
 from datasnap.snapshots.revisions import Revisions
-from datasnap.storage import OBJECT, Backend, ByteCache, DiskCache, Repacked, Store, repack
+from datasnap.storage import (
+    EDITED,
+    EXPANDED,
+    OBJECT,
+    Backend,
+    ByteCache,
+    DiskCache,
+    Repacked,
+    Store,
+    repack,
+)
 from datasnap.storage.archived import ArchivedBackend
 from datasnap.storage.local import LocalBackend
 from datasnap.transaction import Transaction
@@ -119,14 +129,14 @@ class Repository:
         disk = storage.edited_disk_mib << 20
         return ColumnCaches(
             ByteCache(storage.edited_mib << 20),
-            DiskCache(cache_folder() / "columns", disk, owner=self._identity) if disk else None,
+            DiskCache(cache_folder() / EDITED, disk, owner=self._identity) if disk else None,
         )
 
     @cached_property
     def expanded(self) -> DiskCache | None:
         """Where columns are laid out for random access."""
         size = self.settings.storage.expanded_disk_mib << 20
-        return DiskCache(cache_folder() / "expanded", size, owner=self._identity) if size else None
+        return DiskCache(cache_folder() / EXPANDED, size, owner=self._identity) if size else None
 
     @cached_property
     def scanner(self) -> Scanner:

@@ -27,7 +27,7 @@ from datasnap.progress import Progress, silent
 from datasnap.snapshots.objects import SnapshotId
 from datasnap.snapshots.pruned import take_back
 from datasnap.snapshots.reflog import Why
-from datasnap.storage import DiskCache
+from datasnap.storage import EDITED, EXPANDED, DiskCache
 from datasnap.storage.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _forget(repository: Repository) -> None:
     repository.objects.forget()
     repository.workbenches.clear()
     repository.column_caches.memory.clear()
-    for name in ("columns", "expanded"):  # also where a setting has turned them off since
+    for name in (EDITED, EXPANDED):  # also where a setting has turned them off since
         DiskCache(cache_folder() / name, 0).clear()
 
 

@@ -44,7 +44,7 @@ every record is checked when it is first read (measured: 17 ms for a 340 MB tabl
 """
 
 from datasnap.storage.backend import Backend, Kept, Listed, LostAnswer, MissingFile, open_backend
-from datasnap.storage.cache import ByteCache, DiskCache
+from datasnap.storage.cache import EDITED, EXPANDED, ByteCache, DiskCache
 from datasnap.storage.catalog import Catalog, make_catalog
 from datasnap.storage.index import Location
 from datasnap.storage.pack import CHUNK, OBJECT, PACKS, read_entries, readable_entries
@@ -53,6 +53,8 @@ from datasnap.storage.store import MissingRecord, Session, SessionStats, Store
 
 __all__ = [
     "CHUNK",
+    "EDITED",
+    "EXPANDED",
     "OBJECT",
     "PACKS",
     "Backend",

@@ -17,6 +17,8 @@ import xxhash
 if TYPE_CHECKING:
     import pyarrow as pa
 
+#: Folders of decoded columns on this machine: with edits, and laid out for random access.
+EDITED, EXPANDED = "columns", "expanded"
 _CHECKSUM = 16
 #: The disk is looked over for what to remove after so much was written, as a share of its limit.
 _SWEEP_EVERY = 8
